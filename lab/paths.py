@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where the lab of one checkout keeps everything; nothing else in the package builds a path of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+STATE_VARIABLE = "NANOBANANA_LAB_STATE"
+
+
+@dataclass(frozen=True)
+class Paths:
+    """`state` goes with `lab down`; `cache` holds what is slow to make and stays until `lab down --purge`."""
+
+    state: Path
+    cache: Path
+    lab_id: str
+
+    @classmethod
+    def of_checkout(cls) -> Paths:
+        """The lab of this checkout, or the one whose state folder NANOBANANA_LAB_STATE names."""
+        override = os.environ.get(STATE_VARIABLE)
+        state = Path(override).resolve() if override else CHECKOUT / ".lab"
+        identity = str(state) if override else str(CHECKOUT)
+        return cls(state, CHECKOUT / ".cache" / "lab", hashlib.sha256(identity.encode()).hexdigest()[:8])
+
+    @property
+    def ca(self) -> Path:
+        return self.state / "ca.pem"
+
+    @property
+    def tls(self) -> Path:
+        return self.state / "tls"
+
+    @property
+    def password(self) -> Path:
+        return self.state / "password"
+
+    @property
+    def ssh_key(self) -> Path:
+        return self.state / "ssh" / "id_ed25519"
+
+    @property
+    def lab_json(self) -> Path:
+        return self.state / "lab.json"
+
+    @property
+    def pid(self) -> Path:
+        return self.state / "pid"
+
+    @property
+    def ready(self) -> Path:
+        return self.state / "ready.json"
+
+    @property
+    def inventory(self) -> Path:
+        return self.state / "inventory.json"
+
+    @property
+    def launch(self) -> Path:
+        return self.state / "launch.json"
+
+    @property
+    def guests(self) -> Path:
+        return self.state / "guests"
+
+    @property
+    def logs(self) -> Path:
+        return self.state / "logs"
+
+    @property
+    def containers_conf(self) -> Path:
+        return self.state / "containers.conf"

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""lab/inventory.yml, and the two JSON files made from it: for the vCenter program and for whoever uses the lab."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lab.errors import LabError
+from lab.paths import CHECKOUT, Paths
+
+FILE = CHECKOUT / "lab" / "inventory.yml"
+PASSED_ON = ("datacenter", "cluster", "hosts", "datastore", "portgroup", "dvswitch", "folder", "library", "vcenter")
+TEMPLATE_FIELDS = ("name", "guest_id", "firmware", "cpus", "memory_mb", "disk_gb", "hardware_version")
+MEMORY_VARIABLE = "NANOBANANA_LAB_GUEST_MEMORY_MB"
+
+
+def load() -> dict[str, Any]:
+    """Raises LabError that names the file when it is no YAML mapping or lacks a key."""
+    try:
+        data = yaml.safe_load(FILE.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise LabError(f"{FILE}: {error}") from error
+    missing = [key for key in (*PASSED_ON, "templates", "username", "guest_user") if key not in (data or {})]
+    if missing:
+        raise LabError(f"{FILE}: missing {', '.join(missing)}")
+    return dict(data)
+
+
+def for_vcenter(settings: dict[str, Any]) -> dict[str, Any]:
+    templates = [{field: template[field] for field in TEMPLATE_FIELDS} for template in settings["templates"]]
+    return {**{key: settings[key] for key in PASSED_ON}, "templates": templates}
+
+
+def for_users(settings: dict[str, Any], paths: Paths, port: int, guests: str, given: str) -> dict[str, Any]:
+    """lab.json. `given` says what runs in place of the operating systems that the templates stand for."""
+    vcenter = {
+        "hostname": "127.0.0.1",
+        "port": port,
+        "username": settings["username"],
+        "password_file": str(paths.password),
+        "ca_file": str(paths.ca),
+        **{key: settings[key] for key in ("datacenter", "cluster", "folder", "library", "portgroup")},
+        "datastore": settings["datastore"]["name"],
+    }
+    return {
+        "id": paths.lab_id,
+        "vcenter": vcenter,
+        "guests": guests,
+        "guest_user": settings["guest_user"],
+        "ssh_private_key_file": str(paths.ssh_key),
+        "ssh_public_key_file": str(paths.ssh_key.with_suffix(".pub")),
+        "calls_file": str(paths.logs / "calls.jsonl"),
+        "stand_ins": [
+            {"template": template["name"], "asked": template["asked"], "given": given}
+            for template in settings["templates"]
+        ],
+    }
+
+
+def guest_memory_cap_mb() -> int:
+    """The most memory that one guest may use of this machine: half of it, or what the variable says. The templates ask
+    for 26 GB together, and a guest that runs away must not take the machine down."""
+    override = os.environ.get(MEMORY_VARIABLE, "")
+    if override:
+        if not override.isdigit() or int(override) < 256:
+            raise LabError(f"{MEMORY_VARIABLE} is {override!r}, expected a whole number of MB, 256 or more")
+        return int(override)
+    total_kb = next(
+        int(line.split()[1]) for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal:")
+    )
+    return total_kb // 1024 // 2

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`lab up` and `lab down`: from whatever is there, however it was interrupted, to a lab that runs, or to nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lab import image, inotify, machine, processes, settings, state
+from lab.build import build_vcenter, vcenter_binary
+from lab.daemon import Launch
+from lab.errors import LabError
+from lab.guests.podman_cli import Podman, PodmanError, machine_containers_conf
+from lab.paths import Paths
+
+VCENTER_VARIABLE = "NANOBANANA_LAB_VCENTER"  # a program in place of lab/vcenter, for tests
+FAKE_STAND_IN = "nothing (fake guests: no machine behind the VMs)"
+
+
+class Steps:
+    """Tells the operator what was done and how long it took; silent about steps that had nothing to do."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.say = say
+        self._last = time.monotonic()
+
+    def done(self, name: str, text: str, began: float | None = None) -> None:
+        now = time.monotonic()
+        self.say(f"{now - (began or self._last):6.1f} s  {name:<12} {text}")
+        self._last = now
+
+
+def up(paths: Paths, guests: str, say: Callable[[str], None]) -> dict[str, Any]:
+    """Makes the lab run and returns what lab.json says. Raises LabError; calling it again is always right."""
+    steps = Steps(say)
+    paths.state.parent.mkdir(parents=True, exist_ok=True)
+    with state.only_one(paths, say):
+        if processes.answers(paths) and (known := state.read_json(paths.lab_json)):
+            return _already_up(paths, known, guests, say)
+        found = machine.look(paths)
+        machine.require(found, guests)
+        wanted = settings.load()
+        cap_mb = settings.guest_memory_cap_mb()
+        podman = Podman(paths.lab_id, paths.containers_conf)
+        paths.state.mkdir(parents=True, exist_ok=True)
+        if guests == "podman":
+            state.write_text(paths.containers_conf, machine_containers_conf())
+        _repair(paths, podman, guests, steps)
+        name = image.image_name(image.os_release()) if guests == "podman" else ""
+        binary = _build(paths, podman, name, steps)
+        _identity(paths, steps)
+        subnet = _prepare_podman(paths, podman, steps) if guests == "podman" else ""
+        port = _port_of_before(paths)
+        state.write_json(paths.inventory, settings.for_vcenter(wanted))
+        command = _vcenter_command(paths, binary, port, wanted["username"])
+        Launch(command, guests, name, subnet, cap_mb).save(paths)
+        processes.start_daemon(paths)
+        given = f"{image.guest_os(podman, name)} (podman guest)" if guests == "podman" else FAKE_STAND_IN
+        now_port = processes.vcenter_port(paths) or 0
+        lab = settings.for_users(wanted, paths, now_port, guests, given)
+        state.write_json(paths.lab_json, lab)
+        steps.done("vCenter", f"https://127.0.0.1:{now_port} as {wanted['username']}")
+        return lab
+
+
+def down(paths: Paths, purge: bool, say: Callable[[str], None]) -> None:
+    """Leaves no process, container, network, mount or file of this lab; with `purge` no cache either."""
+    steps = Steps(say)
+    if not paths.state.parent.is_dir():
+        say("no lab here; nothing to do")
+        return
+    with state.only_one(paths, say):
+        was_there = paths.state.exists()
+        if processes.stop(paths):
+            steps.done("vCenter", "stopped")
+        if shutil.which("podman") and os.geteuid() == 0:
+            was_there = _remove_from_podman(paths, purge, steps) or was_there
+        if restored := inotify.restore_for(paths.lab_id):
+            steps.done("machine", restored)
+        if paths.state.exists():
+            shutil.rmtree(paths.state)
+            steps.done("state", f"{paths.state} removed")
+        if purge:
+            for cached in [*paths.cache.glob("vcenter-*"), *paths.cache.glob("image-build*")]:
+                shutil.rmtree(cached) if cached.is_dir() else cached.unlink()
+            steps.done("caches", "removed")
+        elif not was_there:
+            say("no lab here; nothing to do")
+
+
+def _already_up(paths: Paths, known: dict[str, Any], guests: str, say: Callable[[str], None]) -> dict[str, Any]:
+    if known["guests"] != guests:
+        raise LabError(f"the lab runs with {known['guests']} guests; for {guests} guests run: lab/lab down, then up")
+    launch = Launch.load(paths)
+    stale = VCENTER_VARIABLE not in os.environ and str(vcenter_binary(paths)) != launch.vcenter[0]
+    stale = stale or (guests == "podman" and image.image_name(image.os_release()) != launch.image)
+    say("the lab is up; nothing to do")
+    if stale:
+        say("lab/vcenter or lab/images changed since; to use that: lab/lab down, then up")
+    return known
+
+
+def _repair(paths: Paths, podman: Podman, guests: str, steps: Steps) -> None:
+    """The vCenter keeps its inventory in memory. Without it, the guests of before belong to no VM any more."""
+    if processes.stop(paths):
+        steps.done("repair", "stopped what was left of an earlier lab")
+    if guests == "podman":
+        processes.wait_for_podman(paths.lab_id)
+        if orphans := podman.remove_containers():
+            text = f"removed {len(orphans)} guest(s) whose vCenter is gone: {', '.join(orphans)}"
+            steps.done("repair", text)
+    shutil.rmtree(paths.guests, ignore_errors=True)
+    paths.ready.unlink(missing_ok=True)
+
+
+def _build(paths: Paths, podman: Podman, image_name: str, steps: Steps) -> Path:
+    """The two slow steps of a cold start, side by side. Daemon threads: Ctrl-C ends the program at once, and what they
+    run ends with it (setpriv --pdeathsig)."""
+    override = os.environ.get(VCENTER_VARIABLE)
+    binary = Path(override) if override else vcenter_binary(paths)
+    jobs: dict[str, Callable[[], object]] = {}
+    if not binary.exists():
+        jobs["vCenter"] = lambda: build_vcenter(paths)
+    if image_name and not podman.has_image(image_name):
+        jobs["guest image"] = lambda: image.build_image(paths, podman, image_name)
+    elif image_name:
+        podman.use_image(image_name)
+    if jobs:
+        steps.say(f"          building {' and '.join(jobs)}; a minute, once")
+    errors: list[LabError] = []
+    began = time.monotonic()
+
+    def work(name: str, job: Callable[[], object]) -> None:
+        try:
+            job()
+            steps.done(name, "built", began)
+        except LabError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=item, daemon=True) for item in jobs.items()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise LabError("\n".join(str(error) for error in errors))
+    return binary
+
+
+def _identity(paths: Paths, steps: Steps) -> None:
+    from lab import pki  # cryptography takes longer to import than a healthy `lab up` takes
+
+    if made := pki.ensure(paths):
+        steps.done("identity", ", ".join(made))
+
+
+def _prepare_podman(paths: Paths, podman: Podman, steps: Steps) -> str:
+    if raised := inotify.raise_for(paths.lab_id):
+        steps.done("machine", raised)
+    try:
+        subnet = podman.ensure_network()
+    except PodmanError as error:
+        raise LabError(f"cannot make the lab's network: {error}") from error
+    steps.done("network", f"{podman.network} {subnet}")
+    return subnet
+
+
+def _port_of_before(paths: Paths) -> int:
+    """A running shell's settings stay valid over a repair; 0 lets the vCenter choose."""
+    known = state.read_json(paths.lab_json)
+    port = int(known["vcenter"]["port"]) if known else 0
+    return port if port and processes.is_free(port) else 0
+
+
+def _vcenter_command(paths: Paths, binary: Path, port: int, username: str) -> list[str]:
+    return [
+        str(binary), "-listen", f"127.0.0.1:{port}", "-cert", str(paths.tls / "server.pem"),
+        "-key", str(paths.tls / "server.key"), "-user", username, "-password-file", str(paths.password),
+        "-calls", str(paths.logs / "calls.jsonl"), "-ready", str(paths.ready), "-inventory", str(paths.inventory),
+    ]  # fmt: skip
+
+
+def _remove_from_podman(paths: Paths, purge: bool, steps: Steps) -> bool:
+    # The state folder may have been removed by hand: podman needs the lab's settings all the same.
+    with tempfile.NamedTemporaryFile("w", prefix="nblab-", suffix=".conf") as conf:
+        conf.write(machine_containers_conf())
+        conf.flush()
+        return _remove_with(Podman(paths.lab_id, Path(conf.name)), paths, purge, steps)
+
+
+def _remove_with(podman: Podman, paths: Paths, purge: bool, steps: Steps) -> bool:
+    processes.wait_for_podman(paths.lab_id)
+    try:
+        guests = podman.remove_containers()
+        if guests:
+            steps.done("guests", f"removed {', '.join(guests)}")
+        network = podman.remove_network()
+        if network:
+            steps.done("network", f"removed {podman.network}")
+        images = podman.remove_images(image.NAME) if purge else []
+        if images:
+            steps.done("guest image", f"removed {', '.join(images)}")
+    except PodmanError as error:
+        raise LabError(f"{error}; run `lab/lab down` again, then look at: podman ps --all") from error
+    return bool(guests or network or images)

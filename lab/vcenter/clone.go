@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package main
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/methods"
+	"github.com/vmware/govmomi/vim25/soap"
+	"github.com/vmware/govmomi/vim25/types"
+)
+
+func (d *desk) CloneVMTask(ctx *simulator.Context, r *types.CloneVM_Task) soap.HasFault {
+	source, failed := d.vm(r.This)
+	if failed == nil {
+		failed = d.checkClone(r)
+	}
+	if failed != nil {
+		return &methods.CloneVM_TaskBody{Fault_: failed.soap()}
+	}
+	task := d.startTask(ctx, source, "CloneVM_Task", func(ctx *simulator.Context) (types.AnyType, *failure) {
+		clone, failed := d.clone(ctx, source, r)
+		if failed != nil {
+			return nil, failed
+		}
+		if r.Spec.PowerOn && !r.Spec.Template {
+			return clone.Self, d.powerOn(ctx, clone)
+		}
+		return clone.Self, nil
+	})
+	return &methods.CloneVM_TaskBody{Res: &types.CloneVM_TaskResponse{Returnval: task}}
+}
+
+// checkClone refuses at once what the simulator would end in a panic for.
+func (l *lab) checkClone(r *types.CloneVM_Task) *failure {
+	location := r.Spec.Location
+	for _, ref := range []*types.ManagedObjectReference{
+		&r.Folder, location.Pool, location.Host, location.Datastore,
+	} {
+		if ref != nil && l.registry.Get(*ref) == nil {
+			return notFound(*ref)
+		}
+	}
+	if _, ok := l.registry.Get(r.Folder).(*simulator.Folder); !ok {
+		return invalidArgument("folder", "A specified parameter was not correct: folder")
+	}
+	if r.Spec.Customization != nil {
+		return notSupported("The lab's vCenter does not customize guests; pass guestinfo for cloud-init instead.")
+	}
+	return nil
+}
+
+// clone makes the copy and applies all of the ConfigSpec before anybody can see it.
+func (l *lab) clone(
+	ctx *simulator.Context, source *simulator.VirtualMachine, r *types.CloneVM_Task,
+) (*simulator.VirtualMachine, *failure) {
+	folder := l.registry.Get(r.Folder).(*simulator.Folder)
+	if taken := l.child(ctx, folder, r.Name); taken != nil {
+		return nil, duplicateName(r.Name, *taken)
+	}
+	time.Sleep(l.delay)
+
+	var origin types.VirtualMachineConfigInfo
+	var copied types.VirtualMachineConfigSpec
+	var host types.ManagedObjectReference
+	template := ""
+	ctx.WithLock(source, func() {
+		origin, host = *source.Config, *source.Runtime.Host
+		copied = specOf(source)
+		template = l.machine(source.Self).template
+	})
+	if origin.Template {
+		template = origin.Name
+	}
+	spec := types.VirtualMachineConfigSpec{}
+	if r.Spec.Config != nil {
+		spec = *r.Spec.Config
+	}
+	inner := &types.CloneVM_Task{This: r.This, Folder: r.Folder, Name: r.Name, Spec: types.VirtualMachineCloneSpec{
+		Location: r.Spec.Location,
+		Config:   &types.VirtualMachineConfigSpec{Uuid: orNew(spec.Uuid), InstanceUuid: orNew(spec.InstanceUuid)},
+	}}
+	inner.Spec.Location.DeviceChange = nil
+	if inner.Spec.Location.Host == nil {
+		chosen := l.placement(host, inner.Spec.Location.Pool)
+		inner.Spec.Location.Host = &chosen
+	}
+	spec.Uuid, spec.InstanceUuid, spec.Name, spec.Files, spec.ChangeVersion = "", "", "", nil, ""
+	spec.DeviceChange = append(append([]types.BaseVirtualDeviceConfigSpec{}, r.Spec.Location.DeviceChange...),
+		spec.DeviceChange...)
+
+	return l.create(ctx, func() (types.AnyType, *failure) {
+		body := source.CloneVMTask(ctx, inner)
+		if fault := body.Fault(); fault != nil {
+			return nil, fromSimulator(fault.VimFault().(types.BaseMethodFault))
+		}
+		return l.inner(body.(*methods.CloneVM_TaskBody).Res.Returnval)
+	}, func(clone *simulator.VirtualMachine) *failure {
+		l.machine(clone.Self).template = template
+		renewIdentity(clone)
+		if failed := l.configure(ctx, clone, copied); failed != nil {
+			return failed
+		}
+		if failed := l.configure(ctx, clone, spec); failed != nil {
+			return failed
+		}
+		if r.Spec.Template {
+			clone.MarkAsTemplate(&types.MarkAsTemplate{This: clone.Self})
+		}
+		return nil
+	})
+}
+
+// create runs the simulator's making of a VM and then complete, while the VM is locked for everybody else: no reader sees
+// a VM without the marks that its ConfigSpec carries. A VM that cannot be completed is removed.
+func (l *lab) create(
+	ctx *simulator.Context, make func() (types.AnyType, *failure), complete func(*simulator.VirtualMachine) *failure,
+) (*simulator.VirtualMachine, *failure) {
+	l.creating.Lock()
+	defer l.creating.Unlock()
+	l.newborn, l.unlock = ctx, nil
+	defer func() {
+		if l.unlock != nil {
+			l.unlock()
+		}
+		l.newborn, l.unlock = nil, nil
+	}()
+	result, failed := make()
+	if failed != nil {
+		return nil, failed
+	}
+	vm := l.registry.Get(result.(types.ManagedObjectReference)).(*simulator.VirtualMachine)
+	if failed := complete(vm); failed != nil {
+		body := vm.DestroyTask(ctx, &types.Destroy_Task{This: vm.Self})
+		_, _ = l.inner(body.(*methods.Destroy_TaskBody).Res.Returnval)
+		return nil, failed
+	}
+	return vm, nil
+}
+
+// CreateVMTask makes a VM from nothing, with the same care for its ConfigSpec as a clone.
+func (d *desk) CreateVMTask(ctx *simulator.Context, r *types.CreateVM_Task) soap.HasFault {
+	folder, ok := d.registry.Get(r.This).(*simulator.Folder)
+	var failed *failure
+	switch {
+	case !ok:
+		failed = notFound(r.This)
+	case d.registry.Get(r.Pool) == nil:
+		failed = notFound(r.Pool)
+	case r.Host != nil && d.registry.Get(*r.Host) == nil:
+		failed = notFound(*r.Host)
+	}
+	if failed != nil {
+		return &methods.CreateVM_TaskBody{Fault_: failed.soap()}
+	}
+	task := d.startTask(ctx, folder, "CreateVM_Task", func(ctx *simulator.Context) (types.AnyType, *failure) {
+		vm, failed := d.createVM(ctx, folder, r)
+		if failed != nil {
+			return nil, failed
+		}
+		return vm.Self, nil
+	})
+	return &methods.CreateVM_TaskBody{Res: &types.CreateVM_TaskResponse{Returnval: task}}
+}
+
+func (l *lab) createVM(
+	ctx *simulator.Context, folder *simulator.Folder, r *types.CreateVM_Task,
+) (*simulator.VirtualMachine, *failure) {
+	if taken := l.child(ctx, folder, r.Config.Name); taken != nil {
+		return nil, duplicateName(r.Config.Name, *taken)
+	}
+	if r.Host == nil {
+		chosen := l.placement(types.ManagedObjectReference{}, &r.Pool)
+		r.Host = &chosen
+	}
+	spec := r.Config
+	bare := spec
+	bare.DeviceChange, bare.ExtraConfig = nil, nil
+	bare.Uuid, bare.InstanceUuid = orNew(spec.Uuid), orNew(spec.InstanceUuid)
+	request := *r
+	request.Config = bare
+	spec.Uuid, spec.InstanceUuid, spec.Name, spec.Files = "", "", "", nil
+	return l.create(ctx, func() (types.AnyType, *failure) {
+		body := folder.CreateVMTask(ctx, &request)
+		return l.inner(body.(*methods.CreateVM_TaskBody).Res.Returnval)
+	}, func(vm *simulator.VirtualMachine) *failure {
+		return l.configure(ctx, vm, spec)
+	})
+}
+
+func (l *lab) child(ctx *simulator.Context, folder *simulator.Folder, name string) *types.ManagedObjectReference {
+	var children []types.ManagedObjectReference
+	ctx.WithLock(folder, func() { children = append(children, folder.ChildEntity...) })
+	entity := l.registry.FindByName(name, children)
+	if entity == nil {
+		return nil
+	}
+	ref := entity.Reference()
+	return &ref
+}
+
+// placement does what DRS does for a clone whose spec names a pool and no host: it takes the host with most room.
+func (l *lab) placement(source types.ManagedObjectReference, pool *types.ManagedObjectReference) types.ManagedObjectReference {
+	if pool == nil && source.Value != "" {
+		return source
+	}
+	placed := map[types.ManagedObjectReference]int64{}
+	ctx := fork(l.service.Context)
+	for _, entity := range l.registry.All("VirtualMachine") {
+		vm, ok := entity.(*simulator.VirtualMachine)
+		if !ok {
+			continue
+		}
+		ctx.WithLock(vm, func() {
+			if vm.Runtime.Host != nil && !vm.Config.Template {
+				placed[*vm.Runtime.Host] += int64(vm.Config.Hardware.MemoryMB)
+			}
+		})
+	}
+	return l.memory.roomiest(l.places.hosts, placed)
+}
+
+func orNew(id string) string {
+	if id == "" {
+		return uuid.NewString()
+	}
+	return id
+}

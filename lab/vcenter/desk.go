@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package main
+
+import (
+	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/mo"
+	"github.com/vmware/govmomi/vim25/types"
+)
+
+// desk is the managed object that takes the calls which the lab answers in place of the simulator. The simulator finds a
+// method by its receiver's reference and cannot have its own objects replaced, so route points such a call here; its body
+// still names the object that was meant.
+type desk struct {
+	Self types.ManagedObjectReference
+	*lab
+}
+
+var deskRef = types.ManagedObjectReference{Type: "LabDesk", Value: "lab-desk"}
+
+func (d *desk) Reference() types.ManagedObjectReference { return d.Self }
+
+// Lock keeps the simulator from running one call at a time here.
+func (d *desk) Lock() {}
+
+// Unlock is Lock's other half.
+func (d *desk) Unlock() {}
+
+var answered = map[string]map[string]bool{
+	"VirtualMachine": set("PowerOnVM_Task", "PowerOffVM_Task", "SuspendVM_Task", "ResetVM_Task", "ShutdownGuest",
+		"RebootGuest", "ReconfigVM_Task", "CloneVM_Task", "Destroy_Task"),
+	"Folder":    set("CreateVM_Task"),
+	"Datastore": set("RefreshDatastore"),
+}
+
+// refused are the calls of the simulator that would make or start VMs past the lab and its guests.
+var refused = set("PowerOnMultiVM_Task", "InstantClone_Task", "RegisterVM_Task", "StandbyGuest", "CreateChildVM_Task",
+	"RegisterChildVM_Task", "ImportVApp", "PowerOnVApp_Task", "PowerOffVApp_Task", "SuspendVApp_Task", "CloneVApp_Task",
+	"CustomizeVM_Task")
+
+// route sees every call before the simulator looks for who answers it.
+func (l *lab) route(ctx *simulator.Context, method *simulator.Method) (mo.Reference, types.BaseMethodFault) {
+	if fault := gate(ctx.Session != nil, method.This, method.Name); fault != nil {
+		return nil, fault
+	}
+	if ctx.Session == nil {
+		return nil, nil
+	}
+	if refused[method.Name] {
+		return nil, &types.NotSupported{}
+	}
+	if answered[method.This.Type][method.Name] && ctx.Map.Get(method.This) != nil {
+		method.This = deskRef
+	}
+	return nil, nil
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package main
+
+import (
+	"log"
+
+	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/methods"
+	"github.com/vmware/govmomi/vim25/soap"
+	"github.com/vmware/govmomi/vim25/types"
+)
+
+func (d *desk) DestroyTask(ctx *simulator.Context, r *types.Destroy_Task) soap.HasFault {
+	vm, failed := d.vm(r.This)
+	if failed != nil {
+		return &methods.Destroy_TaskBody{Fault_: failed.soap()}
+	}
+	task := d.startTask(ctx, vm, "Destroy_Task", func(ctx *simulator.Context) (types.AnyType, *failure) {
+		return nil, d.destroy(ctx, vm)
+	})
+	return &methods.Destroy_TaskBody{Res: &types.Destroy_TaskResponse{Returnval: task}}
+}
+
+// destroy removes the guest before the VM: a guest that cannot be removed keeps its VM, by which one can try again.
+func (l *lab) destroy(ctx *simulator.Context, vm *simulator.VirtualMachine) *failure {
+	m, release, failed := l.occupy(vm)
+	if failed != nil {
+		return failed
+	}
+	defer release()
+	var state types.VirtualMachinePowerState
+	var guest guestVM
+	ctx.WithLock(vm, func() { state, guest = vm.Runtime.PowerState, l.describe(vm) })
+	if state == poweredOn {
+		return invalidPowerState(state, poweredOff)
+	}
+	if m.driven.Load() {
+		if err := l.driver.call("destroy", guest, nil); err != nil {
+			return systemError(err.Error())
+		}
+		m.driven.Store(false)
+	}
+	body := vm.DestroyTask(ctx, &types.Destroy_Task{This: vm.Self})
+	_, failed = l.inner(body.(*methods.Destroy_TaskBody).Res.Returnval)
+	return failed
+}
+
+// occupy waits for its turn with a VM. It fails when the VM went away meanwhile.
+func (l *lab) occupy(vm *simulator.VirtualMachine) (m *machine, release func(), failed *failure) {
+	m = l.machine(vm.Self)
+	m.busy.Lock()
+	if l.registry.Get(vm.Self) == nil {
+		m.busy.Unlock()
+		return nil, nil, notFound(vm.Self)
+	}
+	return m, m.busy.Unlock, nil
+}
+
+// forget drops what the lab knew of a VM that is gone, and has its guest removed where nobody did that before.
+func (l *lab) forget(ref types.ManagedObjectReference) {
+	l.memory.release(ref)
+	l.mutex.Lock()
+	m := l.machines[ref]
+	delete(l.machines, ref)
+	l.mutex.Unlock()
+	if m == nil || !m.driven.Swap(false) {
+		return
+	}
+	go func() {
+		if err := l.driver.call("destroy", guestVM{Moid: ref.Value, Name: ref.Value}, nil); err != nil {
+			log.Printf("destroy %s: %v", ref.Value, err)
+		}
+	}()
+}
+
+// RefreshDatastore keeps the size that the inventory gave; the simulator would set its own.
+func (d *desk) RefreshDatastore(_ *simulator.Context, _ *types.RefreshDatastore) soap.HasFault {
+	return &methods.RefreshDatastoreBody{Res: &types.RefreshDatastoreResponse{}}
+}

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/mo"
+	"github.com/vmware/govmomi/vim25/types"
+)
+
+// lab is the simulator's service with what the simulator itself does not know.
+type lab struct {
+	service   *simulator.Service
+	registry  *simulator.Registry
+	inventory inventory
+	places    places
+	driver    driver
+	user      string
+	password  string
+	delay     time.Duration
+	work      string
+	memory    memoryLedger
+	tasks     taskNumbers
+	rest      *restDoor
+	templates map[string]types.ManagedObjectReference // by name
+	items     map[string]types.ManagedObjectReference // the template VM of each library item
+
+	creating sync.Mutex         // held while a VM is made: one at a time, never during a driver call
+	newborn  *simulator.Context // who makes it; guarded by creating
+	unlock   func()             // releases the new VM to readers; guarded by creating
+
+	mutex    sync.Mutex
+	machines map[types.ManagedObjectReference]*machine
+}
+
+// machine is what the lab knows of a VM besides its managed object.
+type machine struct {
+	busy     sync.Mutex  // one operation at a time, in order of arrival
+	template string      // what it was cloned from
+	starting bool        // a power-on is under way; guarded by the VM's lock
+	driven   atomic.Bool // the driver has heard of it and must hear when it goes
+}
+
+func newLab(o options) (*lab, error) {
+	var l lab
+	var err error
+	if l.inventory, err = readInventory(o.inventory); err != nil {
+		return nil, err
+	}
+	password, err := os.ReadFile(o.passwordFile)
+	if err != nil {
+		return nil, fmt.Errorf("flag -password-file: %w", err)
+	}
+	l.user, l.password = o.user, strings.TrimRight(string(password), "\r\n")
+	if l.password == "" {
+		return nil, fmt.Errorf("%s is empty, expected the password of %s", o.passwordFile, o.user)
+	}
+	l.delay = o.taskDelay
+	l.machines = map[types.ManagedObjectReference]*machine{}
+	if err := os.MkdirAll(o.work, 0o700); err != nil {
+		return nil, fmt.Errorf("flag -work: %w", err)
+	}
+	if l.work, err = os.MkdirTemp(o.work, "datastore-"); err != nil {
+		return nil, fmt.Errorf("flag -work: %w", err)
+	}
+	if err := l.build(); err != nil {
+		l.close()
+		return nil, err
+	}
+	return &l, nil
+}
+
+// close removes the datastore's files.
+func (l *lab) close() {
+	_ = os.RemoveAll(l.work)
+}
+
+func (l *lab) machine(ref types.ManagedObjectReference) *machine {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	m, found := l.machines[ref]
+	if !found {
+		m = &machine{}
+		l.machines[ref] = m
+	}
+	return m
+}
+
+// fork gives work that outlives the call, or runs beside it, an identity of its own: the simulator's locks belong to a
+// context and let it in again.
+func fork(ctx *simulator.Context) *simulator.Context {
+	own := *ctx
+	return &own
+}
+
+// registryHook sees every managed object come and go.
+type registryHook struct{ lab *lab }
+
+var hookRef = types.ManagedObjectReference{Type: "LabHook", Value: "lab-hook"}
+
+func (h registryHook) Reference() types.ManagedObjectReference { return hookRef }
+
+// PutObject completes a VM that is being made and keeps it from readers until all of its ConfigSpec is applied.
+func (h registryHook) PutObject(_ *simulator.Context, object mo.Reference) {
+	vm, ok := object.(*simulator.VirtualMachine)
+	// A VM without a host is one that CreateVM is making right now; others come here when they change folders.
+	if !ok || vm.Runtime.Host != nil || h.lab.newborn == nil {
+		return
+	}
+	h.lab.unlock = h.lab.registry.AcquireLock(h.lab.newborn, vm)
+	completeNewborn(vm)
+}
+
+func (h registryHook) UpdateObject(*simulator.Context, mo.Reference, []types.PropertyChange) {}
+
+// RemoveObject tells the driver about VMs that go without Destroy_Task, with their folder for example.
+func (h registryHook) RemoveObject(_ *simulator.Context, ref types.ManagedObjectReference) {
+	if ref.Type == "VirtualMachine" {
+		h.lab.forget(ref)
+	}
+}

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package main
+
+import (
+	"fmt"
+	"log"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/mo"
+	"github.com/vmware/govmomi/vim25/types"
+)
+
+// taskNumbers start far above the simulator's own counter, with which they share the form task-N.
+type taskNumbers struct{ last atomic.Int64 }
+
+func (n *taskNumbers) next() string { return fmt.Sprintf("task-%d", 1_000_000+n.last.Add(1)) }
+
+// startTask runs work beside the call and reports its end in a vCenter task. The simulator's own Task.Run would hold the
+// entity's lock all the while, so that nobody could read a VM that waits for its guest.
+func (l *lab) startTask(
+	ctx *simulator.Context, entity mo.Entity, method string, work func(*simulator.Context) (types.AnyType, *failure),
+) types.ManagedObjectReference {
+	ctx = fork(ctx)
+	task := simulator.CreateTask(entity, method, nil)
+	task.Self = types.ManagedObjectReference{Type: "Task", Value: l.tasks.next()}
+	task.Info.Key, task.Info.Task, task.Info.Name = task.Self.Value, task.Self, method
+	task.Info.Reason = &types.TaskReasonUser{UserName: ctx.Session.UserName}
+	task.Info.StartTime = types.NewTime(time.Now())
+	task.Info.State = types.TaskInfoStateRunning
+	ctx.WithLock(entity, func() {
+		task.Info.EntityName = entity.Entity().Name
+		ctx.Map.Put(task)
+	})
+	go func() {
+		result, failed := guarded(method, func() (types.AnyType, *failure) { return work(ctx) })
+		changes := []types.PropertyChange{{Name: "info.completeTime", Val: time.Now()}}
+		if failed != nil {
+			changes = append(changes,
+				types.PropertyChange{Name: "info.error", Val: types.LocalizedMethodFault{
+					Fault: failed.fault, LocalizedMessage: failed.message,
+				}},
+				types.PropertyChange{Name: "info.state", Val: types.TaskInfoStateError})
+			log.Printf("%s %s: %T: %s", method, entity.Reference().Value, failed.fault, failed.message)
+		} else {
+			changes = append(changes,
+				types.PropertyChange{Name: "info.result", Val: result},
+				types.PropertyChange{Name: "info.state", Val: types.TaskInfoStateSuccess})
+		}
+		ctx.Map.AtomicUpdate(ctx, task, changes)
+	}()
+	return task.Self
+}
+
+// guarded turns a panic of the simulator, which casts what a client sent without asking, into a failed task: one bad call
+// must not end the lab with all its guests.
+func guarded(method string, work func() (types.AnyType, *failure)) (result types.AnyType, failed *failure) {
+	defer func() {
+		if reason := recover(); reason != nil {
+			log.Printf("%s: panic: %v\n%s", method, reason, debug.Stack())
+			failed = systemError(fmt.Sprintf("bug in the lab's vCenter: %v; see the lab's vcenter.log", reason))
+		}
+	}()
+	return work()
+}
+
+// inner waits for a task of the simulator's own and gives its fault.
+func (l *lab) inner(ref types.ManagedObjectReference) (types.AnyType, *failure) {
+	task := l.registry.Get(ref).(*simulator.Task)
+	task.Wait()
+	if task.Info.Error == nil {
+		return task.Info.Result, nil
+	}
+	return nil, fromSimulator(task.Info.Error.Fault)
+}

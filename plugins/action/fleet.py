@@ -1,0 +1,53 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What of ``fleet`` must happen on the control node: connection from variables, strict reading of the wish."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import TestbedError
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import wish
+from ansible_collections.nanobanana.testbed.plugins.plugin_utils.connection import connection_args
+
+
+class ActionModule(ActionBase):
+    """Reads the wish before Ansible's own argument check would, whose messages name no VM."""
+
+    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Check, complete and pass on the module's arguments."""
+        variables = task_vars or {}
+        result: dict[str, Any] = super().run(tmp, variables)
+        args = dict(self._task.args)
+        try:
+            vms = list(args.get("vms") or [])
+            args["vms"] = _checked(args.get("state", "present"), vms)
+            args |= connection_args(args, variables, self._templar.template)
+        except TestbedError as error:
+            problems = [dataclasses.asdict(problem) for problem in error.problems]
+            return result | {
+                "failed": True,
+                "msg": str(error),
+                "error_code": error.error_code,
+                "problems": problems,
+            }
+        return result | self._execute_module(module_name=self._task.action, module_args=args, task_vars=variables)
+
+
+def _checked(state: str, vms: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    names = wish.parse_names(vms)
+    if state == "absent":
+        return [{"name": name} for name in names]
+    wish.parse_wishes(wish.with_wish(vms) if state == "gathered" else vms)
+    return [_as_text(vm) for vm in vms]
+
+
+def _as_text(vm: dict[str, Any]) -> dict[str, Any]:
+    """User data as one text: the module can then hide it as a whole wherever arguments are shown."""
+    customization = dict(vm.get("customization") or {})
+    if not customization:
+        return vm
+    customization["userdata"] = wish.userdata_text(customization.get("userdata"))
+    return vm | {"customization": customization}

@@ -1,0 +1,107 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What vCenter holds, as plain data: read by lookup.py, compared by plan.py, without pyVmomi."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import vmx
+
+DATA_BUS = 1  # SCSI bus of the data disks; the template's own controller keeps bus 0
+PVSCSI = "ParaVirtualSCSIController"
+
+
+@dataclass(frozen=True)
+class DiskActual:
+    """A virtual disk; sizes in KB as vCenter counts them."""
+
+    key: int
+    bus: int
+    unit: int
+    size_kb: int
+    uuid: str = ""
+
+
+@dataclass(frozen=True)
+class NicActual:
+    """A network card and the name of what it is plugged into."""
+
+    key: int
+    adapter: str
+    network: str
+    mac: str = ""
+
+
+@dataclass(frozen=True)
+class VmActual:
+    """A VM or template as the property collector shows it.
+
+    ``ready`` is false while vCenter still makes the VM (its config cannot be read yet).
+    """
+
+    moid: str
+    name: str
+    ready: bool = True
+    is_template: bool = False
+    power: str = "poweredOff"
+    cpus: int = 0
+    memory_mb: int = 0
+    memory_reservation_mb: int = 0
+    memory_locked: bool = False
+    extra_config: Mapping[str, str] = field(default_factory=dict)
+    controllers: Mapping[int, str] = field(default_factory=dict)  # SCSI bus number -> type of the controller
+    controller_keys: Mapping[int, int] = field(default_factory=dict)  # SCSI bus number -> device key
+    disks: tuple[DiskActual, ...] = ()
+    nics: tuple[NicActual, ...] = ()
+    video_key: int = 0
+    video_3d: bool = False
+    change_version: str = ""
+    uuid: str = ""
+    instance_uuid: str = ""
+    guest_id: str = ""
+    hostname: str = ""
+    addresses: tuple[str, ...] = ()
+    tools: str = ""
+    # vCenter's own device objects by key, opaque here: an edit sends back the whole device that was read.
+    devices: Mapping[int, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def owner(self) -> str:
+        """The mark of ownership, empty on a VM that somebody else made."""
+        return self.extra_config.get(vmx.OWNER, "")
+
+    def data_disk(self, index: int) -> DiskActual | None:
+        """The data disk at a position of the wish's list."""
+        unit = disk_unit(index)
+        return next((disk for disk in self.disks if (disk.bus, disk.unit) == (DATA_BUS, unit)), None)
+
+
+def disk_unit(index: int) -> int:
+    """SCSI unit of the data disk at this position: unit 7 is the controller itself."""
+    return index if index < 7 else index + 1
+
+
+def routable(addresses: Iterable[str], networks: Iterable[str] = ()) -> str:
+    """The first address that a control node can use, IPv4 before IPv6; empty when there is none.
+
+    Link-local (the APIPA address of a Windows guest without DHCP), loopback, multicast and unspecified
+    addresses never count; ``networks`` restricts the choice further.
+    """
+    allowed = [ipaddress.ip_network(network) for network in networks]
+    good: list[ipaddress.IPv4Address | ipaddress.IPv6Address] = []
+    for text in addresses:
+        try:
+            address = ipaddress.ip_address(text)
+        except ValueError:
+            continue
+        unusable = address.is_link_local or address.is_multicast or address.is_unspecified
+        if allowed:
+            if any(address in network for network in allowed) and not unusable:
+                good.append(address)
+        elif not unusable and not address.is_loopback:
+            good.append(address)
+    return str(min(good, key=lambda item: item.version)) if good else ""

@@ -1,0 +1,317 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From wanted and actual to a list of operations: pure, so check mode and diff are the plan itself.
+
+fleet plans, does the first operation, reads the VM again and plans anew until nothing is left. A VM that a
+killed run left half made, or that another run changed meanwhile, is therefore nothing special.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import Problem, TestbedError, one_problem
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import vmx
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import (
+    DATA_BUS,
+    PVSCSI,
+    VmActual,
+    routable,
+)
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.wish import VmWish
+
+KB_PER_GB = 1024 * 1024
+Kind = Literal["clone", "reconfigure", "power_on", "power_off", "destroy", "wait_address", "wait_settled"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One setting that differs. ``what`` is a path such as ``memory_mb`` or ``disks.data``."""
+
+    what: str
+    before: Any
+    after: Any
+    cold: bool = True  # whether the VM has to be off for it
+    secret: bool = False
+
+    def shown(self, value: Any) -> Any:
+        """The value as a diff may show it."""
+        if not self.secret or not value:
+            return value
+        digest = hashlib.sha256(str(value).encode()).hexdigest()[:12]
+        return f"(not shown, sha256 {digest})"
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One thing to do to one VM."""
+
+    kind: Kind
+    changes: tuple[Change, ...] = ()
+
+    def __str__(self) -> str:
+        names = {"clone": "clone from the template", "reconfigure": "reconfigure"}
+        text = names.get(self.kind, self.kind.replace("_", " "))
+        if self.kind == "reconfigure":
+            text += " " + ", ".join(change.what for change in self.changes)
+        return text
+
+
+@dataclass(frozen=True)
+class Marks:
+    """Who makes the VM and until when it is kept; written by the clone call itself."""
+
+    owner: str
+    run: str
+    expires: str
+
+
+def guestinfo(wish: VmWish) -> dict[str, str]:
+    """The cloud-init keys of the wish.
+
+    The instance id follows the content: the same wish reads back as the same keys, and a changed one counts as
+    a new instance for cloud-init at the next boot.
+    """
+    custom = wish.customization
+    if custom.method != "cloud_init":
+        return {}
+    metadata = dict(custom.metadata) | {"local-hostname": wish.hostname}
+    digest = hashlib.sha256(json.dumps([metadata, custom.userdata], sort_keys=True).encode()).hexdigest()[:12]
+    metadata["instance-id"] = f"{wish.name}-{digest}"
+    keys = {
+        "guestinfo.metadata": _base64(json.dumps(metadata, sort_keys=True)),
+        "guestinfo.metadata.encoding": "base64",
+    }
+    if custom.userdata:
+        keys |= {"guestinfo.userdata": _base64(custom.userdata), "guestinfo.userdata.encoding": "base64"}
+    return keys
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def extra_config(wish: VmWish) -> dict[str, str]:
+    """Every VMX key that the wish asks for; what a user names in extra_config wins over the project's value."""
+    tweaks = wish.tweaks
+    keys = {"disk.EnableUUID": "TRUE"}
+    if not tweaks.balloon:
+        keys |= {"sched.mem.maxmemctl": "0", "mem.memballoon": "0"}
+    if not tweaks.page_sharing:
+        keys["sched.mem.pshare.enable"] = "FALSE"
+    if not tweaks.accel_3d:
+        keys["mks.enable3d"] = "FALSE"
+    return keys | guestinfo(wish) | dict(tweaks.extra_config)
+
+
+def compare(wish: VmWish, actual: VmActual) -> list[Change]:
+    """Every setting in which the VM (or the template a clone will start from) differs from the wish."""
+    changes = [
+        Change(what, before, after)
+        for what, before, after in (
+            ("cpus", actual.cpus, wish.cpus),
+            ("memory_mb", actual.memory_mb, wish.memory_mb),
+        )
+        if before != after
+    ]
+    changes += _memory_changes(wish, actual)
+    if not wish.tweaks.accel_3d and actual.video_3d:
+        changes.append(Change("video_3d", True, False))
+    for key, value in extra_config(wish).items():
+        if not vmx.same(key, value, actual.extra_config.get(key)):
+            before = actual.extra_config.get(key)
+            cold = vmx.needs_power_cycle(key)
+            changes.append(Change(f"extra_config.{key}", before, value, cold, vmx.is_secret(key)))
+    return changes + _disk_changes(wish, actual) + _network_changes(wish, actual)
+
+
+def _memory_changes(wish: VmWish, actual: VmActual) -> list[Change]:
+    if not wish.tweaks.reserve_memory:
+        return []
+    changes = []
+    if not actual.memory_locked:
+        changes.append(Change("memory_locked", False, True, cold=False))
+    if actual.memory_reservation_mb != wish.memory_mb:
+        changes.append(Change("memory_reservation_mb", actual.memory_reservation_mb, wish.memory_mb, cold=False))
+    return changes
+
+
+def _disk_changes(wish: VmWish, actual: VmActual) -> list[Change]:
+    if not wish.disks:
+        return []
+    found = actual.controllers.get(DATA_BUS)
+    if found not in (None, PVSCSI):
+        raise one_problem(
+            "wrong_controller",
+            f"{wish.name}: SCSI bus {DATA_BUS}",
+            "a paravirtual SCSI controller, or none yet",
+            str(found),
+            "take the controller out of the template, fleet never swaps one",
+        )
+    changes = []
+    for index, disk in enumerate(wish.disks):
+        existing = actual.data_disk(index)
+        wanted = {"size_gb": disk.size_gb, "provisioning": disk.provisioning}
+        if existing is None:
+            changes.append(Change(f"disks.{disk.name}", None, wanted, cold=False))
+        elif existing.size_kb > disk.size_gb * KB_PER_GB:
+            raise one_problem(
+                "disk_shrinks",
+                f"{wish.name}: size_gb of disk '{disk.name}'",
+                f"at least its present {existing.size_kb // KB_PER_GB} GB, a disk never shrinks",
+                str(disk.size_gb),
+                "raise vm_disks, or remove the VM first",
+            )
+        elif existing.size_kb < disk.size_gb * KB_PER_GB:
+            before = {"size_gb": existing.size_kb // KB_PER_GB}
+            changes.append(Change(f"disks.{disk.name}", before, {"size_gb": disk.size_gb}, cold=False))
+    return changes
+
+
+def _network_changes(wish: VmWish, actual: VmActual) -> list[Change]:
+    """Cards in the order of the wish; an empty wish leaves the template's cards as they are."""
+    if not wish.networks:
+        return []
+    changes = []
+    for index in range(max(len(wish.networks), len(actual.nics))):
+        before = actual.nics[index].network if index < len(actual.nics) else None
+        after = wish.networks[index].network if index < len(wish.networks) else None
+        if before != after:
+            changes.append(Change(f"networks[{index}]", before, after, cold=False))
+    return changes
+
+
+def plan(wish: VmWish, actual: VmActual | None, source: VmActual | None, marks: Marks) -> list[Operation]:
+    """What has to be done, in order; an empty list when vCenter matches the wish.
+
+    ``source`` is the template, needed only while the VM does not exist. Raises TestbedError where the VM may
+    not be touched (somebody else's) or cannot be changed as it stands.
+    """
+    if actual is None:
+        if source is None:
+            raise ValueError("a VM that does not exist needs its template for the plan")
+        operations = [_clone(wish, source, marks)]
+        return operations + ([Operation("power_on"), Operation("wait_address")] if wish.lifecycle.power == "on" else [])
+    if not actual.ready:
+        return [Operation("wait_settled")]
+    check_owner(actual, marks.owner)
+    _check_source(wish, actual)
+    changes = tuple(compare(wish, actual))
+    reconfigure = [Operation("reconfigure", changes)] if changes else []
+    if wish.lifecycle.power == "off":
+        return ([Operation("power_off")] if actual.power == "poweredOn" else []) + reconfigure
+    _check_cold(wish, actual, changes)
+    return reconfigure + _power_on(wish, actual)
+
+
+def _clone(wish: VmWish, source: VmActual, marks: Marks) -> Operation:
+    """The clone call carries the whole wish and the marks, so that no VM ever exists without its owner.
+
+    Keys are written even where the template has them: not every vCenter copies a template's extraConfig.
+    """
+    changes = compare(wish, replace(source, extra_config={}))
+    changes += [
+        Change(f"extra_config.{key}", None, value)
+        for key, value in (
+            (vmx.OWNER, marks.owner),
+            (vmx.RUN, marks.run),
+            (vmx.EXPIRES, marks.expires),
+            (vmx.TEMPLATE, str(wish.template)),
+        )
+    ]
+    return Operation("clone", tuple(changes))
+
+
+def _power_on(wish: VmWish, actual: VmActual) -> list[Operation]:
+    if actual.power != "poweredOn":
+        return [Operation("power_on"), Operation("wait_address")]
+    return [] if routable(actual.addresses, wish.lifecycle.address_networks) else [Operation("wait_address")]
+
+
+def check_owner(actual: VmActual, owner: str) -> None:
+    """Raise TestbedError (``not_owner``) unless the VM carries our mark."""
+    if actual.owner == owner and not actual.is_template:
+        return
+    holder = f"'{actual.owner}'" if actual.owner else "no mark of the testbed"
+    raise one_problem(
+        "not_owner",
+        f"VM '{actual.name}' ({actual.moid})",
+        f"a VM that '{owner}' owns ({vmx.OWNER})",
+        "a template" if actual.is_template else holder,
+        "rename the host in the inventory, or remove that VM by hand if it is really yours",
+    )
+
+
+def _check_source(wish: VmWish, actual: VmActual) -> None:
+    made_from = actual.extra_config.get(vmx.TEMPLATE, "")
+    if made_from and made_from != str(wish.template):
+        raise one_problem(
+            "other_template",
+            f"{wish.name}: vm_template",
+            f"{made_from}, from which the VM was made",
+            str(wish.template),
+            f"remove the VM first: ansible-playbook playbooks/teardown.yml --limit {wish.name}",
+        )
+
+
+def _check_cold(wish: VmWish, actual: VmActual, changes: tuple[Change, ...]) -> None:
+    cold = [change for change in changes if change.cold]
+    if actual.power == "poweredOff" or not cold:
+        return
+    raise TestbedError(
+        "needs_power_off",
+        [
+            Problem(
+                f"{wish.name}: {change.what}",
+                str(change.shown(change.after)),
+                f"{change.shown(change.before)} on a VM that is {actual.power}",
+                "power the VM off, which this change needs, and run again",
+            )
+            for change in cold
+        ],
+    )
+
+
+def plan_removal(actual: VmActual, owner: str) -> list[Operation]:
+    """What removes the VM; raises TestbedError (``not_owner``) for somebody else's."""
+    if not actual.ready:
+        return [Operation("wait_settled")]
+    check_owner(actual, owner)
+    off = [] if actual.power == "poweredOff" else [Operation("power_off")]
+    return [*off, Operation("destroy")]
+
+
+def diff(name: str, operations: list[Operation]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Before and after of one VM for Ansible's diff, secrets replaced by their digest."""
+    before: dict[str, Any] = {}
+    after: dict[str, Any] = {}
+    for operation in operations:
+        if operation.kind == "clone":
+            before["state"], after["state"] = "absent", "present"
+        elif operation.kind in ("power_on", "power_off"):
+            on = operation.kind == "power_on"
+            before["power"], after["power"] = ("off", "on") if on else ("on", "off")
+        elif operation.kind == "destroy":
+            before["state"], after["state"] = "present", "absent"
+        for change in operation.changes:
+            if operation.kind != "clone" and change.before is not None:
+                before[change.what] = change.shown(change.before)
+            after[change.what] = change.shown(change.after)
+    return {name: before}, {name: after}
+
+
+def changes_anything(operations: list[Operation]) -> bool:
+    """Whether the plan writes to vCenter (waiting does not)."""
+    return any(not operation.kind.startswith("wait_") for operation in operations)
+
+
+def marks_of(actual: VmActual) -> Mapping[str, str]:
+    """The marks of a VM under their short names."""
+    return {
+        key.removeprefix("nanobanana."): actual.extra_config.get(key, "") for key in (vmx.OWNER, vmx.RUN, vmx.EXPIRES)
+    }

@@ -1,0 +1,126 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From the changes of a plan to vSphere's ConfigSpec and CloneSpec."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import DATA_BUS, VmActual, disk_unit
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.placement import Place
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan import KB_PER_GB, Change
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.sdk import vim
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.wish import Disk, VmWish
+
+NEW_CONTROLLER_KEY = -101  # negative keys are placeholders that vCenter replaces
+
+
+def config_spec(wish: VmWish, changes: Iterable[Change], actual: VmActual, place: Place | None) -> Any:
+    """The ConfigSpec that brings the changes about; ``actual`` is the VM, or the template of a clone."""
+    changes = list(changes)
+    spec = vim.vm.ConfigSpec()
+    devices: list[Any] = []
+    for change in changes:
+        head, _dot, rest = change.what.partition(".")
+        if head == "cpus":
+            spec.numCPUs = change.after
+        elif head == "memory_mb":
+            spec.memoryMB = change.after
+        elif head == "memory_locked":
+            spec.memoryReservationLockedToMax = change.after
+        elif head == "memory_reservation_mb":
+            spec.memoryAllocation = vim.ResourceAllocationInfo(reservation=change.after)
+        elif head == "video_3d":
+            card = actual.devices[actual.video_key]
+            card.enable3DSupport = change.after
+            devices.append(_device("edit", card))
+        elif head == "extra_config":
+            spec.extraConfig.append(vim.option.OptionValue(key=rest, value=change.after))
+        elif head.startswith("networks["):
+            devices.append(_nic_change(wish, int(head[9:-1]), change, actual, place))
+    devices += _disk_changes(wish, changes, actual)
+    if devices:
+        spec.deviceChange = devices
+    return spec
+
+
+def reconfigure_spec(wish: VmWish, changes: Iterable[Change], actual: VmActual, place: Place | None) -> Any:
+    """config_spec() tied to the version that was read: a VM that changed meanwhile answers ConcurrentAccess."""
+    spec = config_spec(wish, changes, actual, place)
+    spec.changeVersion = actual.change_version
+    return spec
+
+
+def clone_spec(wish: VmWish, changes: Iterable[Change], source: VmActual, place: Place) -> Any:
+    """The whole clone: where to, and the whole configuration with the marks, in one call."""
+    relocate = vim.vm.RelocateSpec(pool=place.pool, datastore=place.datastore, folder=place.folder)
+    if place.host is not None:
+        relocate.host = place.host
+    return vim.vm.CloneSpec(
+        location=relocate, powerOn=False, template=False, config=config_spec(wish, changes, source, place)
+    )
+
+
+def _device(operation: str, device: Any, file_operation: str | None = None) -> Any:
+    change = vim.vm.device.VirtualDeviceSpec(operation=operation, device=device)
+    if file_operation:
+        change.fileOperation = vim.vm.device.VirtualDeviceSpec.FileOperation(file_operation)
+    return change
+
+
+def _nic_change(wish: VmWish, index: int, change: Change, actual: VmActual, place: Place | None) -> Any:
+    if change.after is None:
+        return _device("remove", actual.devices[actual.nics[index].key])
+    if place is None:
+        raise ValueError("a network card cannot be plugged in without a resolved placement")
+    backing = place.networks[wish.networks[index].network]
+    if change.before is not None:
+        card = actual.devices[actual.nics[index].key]
+        card.backing = backing
+        return _device("edit", card)
+    connectable = vim.vm.device.VirtualDevice.ConnectInfo(startConnected=True, connected=True, allowGuestControl=True)
+    card = vim.vm.device.VirtualVmxnet3(
+        key=-(201 + index), backing=backing, connectable=connectable, addressType="assigned"
+    )
+    return _device("add", card)
+
+
+def _disk_changes(wish: VmWish, changes: list[Change], actual: VmActual) -> list[Any]:
+    changed = {change.what.removeprefix("disks.") for change in changes if change.what.startswith("disks.")}
+    devices: list[Any] = []
+    controller_key = actual.controller_keys.get(DATA_BUS)
+    if controller_key is None and changed:
+        controller_key = NEW_CONTROLLER_KEY
+        controller = vim.vm.device.ParaVirtualSCSIController(
+            key=controller_key,
+            busNumber=DATA_BUS,
+            sharedBus=vim.vm.device.VirtualSCSIController.Sharing.noSharing,
+        )
+        devices.append(_device("add", controller))
+    for index, disk in enumerate(wish.disks):
+        if disk.name in changed:
+            devices.append(_disk_change(index, disk, actual, controller_key))
+    return devices
+
+
+def _disk_change(index: int, disk: Disk, actual: VmActual, controller_key: int | None) -> Any:
+    existing = actual.data_disk(index)
+    if existing:
+        device = actual.devices[existing.key]
+        device.capacityInKB = disk.size_gb * KB_PER_GB
+        device.capacityInBytes = None  # the old size beside the new one would contradict it
+        return _device("edit", device)
+    backing = vim.vm.device.VirtualDisk.FlatVer2BackingInfo(
+        diskMode="persistent",
+        thinProvisioned=disk.provisioning == "thin",
+        eagerlyScrub=disk.provisioning == "eager_zeroed",
+    )
+    device = vim.vm.device.VirtualDisk(
+        key=-(301 + index),
+        controllerKey=controller_key,
+        unitNumber=disk_unit(index),
+        capacityInKB=disk.size_gb * KB_PER_GB,
+        backing=backing,
+    )
+    return _device("add", device, "create")

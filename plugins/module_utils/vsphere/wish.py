@@ -1,0 +1,390 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The wish: what an inventory wants of one VM, read strictly. Pure; shared by the action plugins and the module."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import Problem, TestbedError, nearest
+
+T = TypeVar("T")
+MAX_NAME = 80  # vCenter's limit for the name of a VM
+HOSTNAME = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Template:
+    """A Content Library item of type vm-template."""
+
+    library: str
+    item: str
+
+    def __str__(self) -> str:
+        return f"{self.library}/{self.item}"
+
+
+@dataclass(frozen=True)
+class Disk:
+    """One data disk besides the template's own; it sits on the paravirtual SCSI controller of bus 1."""
+
+    name: str
+    size_gb: int
+    provisioning: str = "lazy_zeroed"
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network card: the port group or network it is plugged into, by name."""
+
+    network: str
+    adapter: str = "vmxnet3"
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the VM lives, by name; an empty name means the only one there is, or vCenter's default."""
+
+    datacenter: str = ""
+    folder: str = ""
+    cluster: str = ""
+    host: str = ""
+    resource_pool: str = ""
+    datastore: str = ""
+
+
+@dataclass(frozen=True)
+class Customization:
+    """What the guest learns about itself at first boot."""
+
+    method: str = "cloud_init"
+    hostname: str = ""
+    userdata: str = field(default="", repr=False)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Tweaks:
+    """Settings that GPU inference needs; the defaults are those of requirements A."""
+
+    balloon: bool = False
+    page_sharing: bool = False
+    accel_3d: bool = False
+    reserve_memory: bool = True
+    extra_config: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Lifecycle:
+    """How long the VM is kept, in which power state, and how long its address is waited for."""
+
+    ttl_hours: int = 24
+    power: str = "on"
+    wait_seconds: int = 300
+    address_networks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class VmWish:
+    """Everything that is wanted of one VM."""
+
+    name: str
+    template: Template
+    cpus: int
+    memory_mb: int
+    disks: tuple[Disk, ...] = ()
+    networks: tuple[Network, ...] = ()
+    placement: Placement = Placement()
+    customization: Customization = Customization()
+    tweaks: Tweaks = Tweaks()
+    lifecycle: Lifecycle = Lifecycle()
+
+    @property
+    def hostname(self) -> str:
+        """The guest's host name: its own, else the VM's name."""
+        return self.customization.hostname or self.name
+
+
+class _Reader:
+    """Reads one VM's mapping and keeps every problem, so that all of them are told at once."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.problems: list[Problem] = []
+
+    def bad(self, path: str, expected: str, found: object, next_step: str = "") -> None:
+        shown = "nothing" if found is None else repr(found)
+        self.problems.append(Problem(f"{self.name}: vm_{path}", expected, shown, next_step))
+
+    def integer(self, path: str, value: Any, low: int, high: int, unit: str, fallback: int) -> int:
+        expected = f"a whole number of {unit} from {low} to {high}"
+        number: int | None = None
+        if isinstance(value, int) and not isinstance(value, bool):
+            number = value
+        elif isinstance(value, str) and re.fullmatch(r"[0-9]{1,12}", value.strip()):
+            number = int(value)
+        if number is None or not low <= number <= high:
+            hint = "6 GB of memory are written 6144" if path == "memory_mb" else ""
+            self.bad(path, expected, value, hint)
+            return fallback
+        return number
+
+    def text(self, path: str, value: Any, *, empty: bool = True) -> str:
+        if value is None and empty:
+            return ""
+        if not isinstance(value, str) or (not empty and not value.strip()):
+            self.bad(path, "a text", value)
+            return ""
+        return str(value)  # drops Ansible's own subclasses of str, which YAML and SOAP writers do not know
+
+    def choice(self, path: str, value: Any, known: tuple[str, ...]) -> str:
+        if value not in known:
+            self.bad(path, f"one of {', '.join(known)}", value)
+            return known[0]
+        return str(value)
+
+    def boolean(self, path: str, value: Any) -> bool:
+        if isinstance(value, bool):
+            return value
+        if isinstance(value, str) and value.lower() in ("true", "false", "yes", "no"):
+            return value.lower() in ("true", "yes")
+        self.bad(path, "true or false", value)
+        return False
+
+    def mapping(self, path: str, value: Any, known: Iterable[str] | None) -> dict[str, Any]:
+        """A mapping whose keys are all known; ``known=None`` takes any key."""
+        if value is None:
+            return {}
+        if not isinstance(value, Mapping):
+            self.bad(path, "a mapping", value)
+            return {}
+        names = None if known is None else tuple(known)
+        for key in value:
+            if names is not None and key not in names:
+                self.bad(f"{path}.{key}", f"one of {', '.join(names)}", key, nearest(str(key), names))
+        return {str(key): item for key, item in value.items() if names is None or key in names}
+
+    def listing(self, path: str, value: Any, read: Callable[[str, Any], T]) -> tuple[T, ...]:
+        if value is None:
+            return ()
+        if not isinstance(value, (list, tuple)):
+            self.bad(path, "a list", value)
+            return ()
+        return tuple(read(f"{path}[{index}]", item) for index, item in enumerate(value))
+
+
+def _template(reader: _Reader, value: Any) -> Template:
+    if value is None:
+        reader.bad("template", "a mapping of library and item", None, "name the Content Library and its item")
+    values = reader.mapping("template", value, ("library", "item"))
+    if not values:
+        return Template("", "")
+    return Template(
+        reader.text("template.library", values.get("library"), empty=False),
+        reader.text("template.item", values.get("item"), empty=False),
+    )
+
+
+def _disk(reader: _Reader, path: str, value: Any) -> Disk:
+    values = reader.mapping(path, value, ("name", "size_gb", "provisioning"))
+    return Disk(
+        reader.text(f"{path}.name", values.get("name"), empty=False),
+        reader.integer(f"{path}.size_gb", values.get("size_gb"), 1, 63488, "GB", 1),
+        reader.choice(
+            f"{path}.provisioning", values.get("provisioning", "lazy_zeroed"), ("lazy_zeroed", "eager_zeroed", "thin")
+        ),
+    )
+
+
+def _network(reader: _Reader, path: str, value: Any) -> Network:
+    values = reader.mapping(path, value, ("network", "adapter"))
+    return Network(
+        reader.text(f"{path}.network", values.get("network"), empty=False),
+        reader.choice(f"{path}.adapter", values.get("adapter", "vmxnet3"), ("vmxnet3",)),
+    )
+
+
+def _placement(reader: _Reader, value: Any) -> Placement:
+    names = ("datacenter", "folder", "cluster", "host", "resource_pool", "datastore")
+    values = reader.mapping("placement", value, names)
+    return Placement(**{name: reader.text(f"placement.{name}", values.get(name)) for name in names})
+
+
+def userdata_text(value: Any) -> Any:
+    """User data as cloud-init takes it: a mapping is cloud-config (JSON is YAML), a text stays as it is."""
+    if isinstance(value, Mapping):
+        return "#cloud-config\n" + json.dumps(value, sort_keys=True)
+    return value
+
+
+def _customization(reader: _Reader, value: Any) -> Customization:
+    values = reader.mapping("customization", value, ("method", "hostname", "userdata", "metadata"))
+    wish = Customization(
+        reader.choice("customization.method", values.get("method", "cloud_init"), ("cloud_init", "none")),
+        reader.text("customization.hostname", values.get("hostname")),
+        reader.text("customization.userdata", userdata_text(values.get("userdata"))),
+        reader.mapping("customization.metadata", values.get("metadata"), None),
+    )
+    hostname = wish.hostname or reader.name
+    if wish.method != "none" and not HOSTNAME.match(hostname):
+        reader.bad(
+            "customization.hostname",
+            "a host name (letters, digits and '-', at most 63)",
+            hostname,
+            "set vm_customization.hostname, or give the VM a name that is one",
+        )
+    return wish
+
+
+def _tweaks(reader: _Reader, value: Any) -> Tweaks:
+    switches = ("balloon", "page_sharing", "accel_3d", "reserve_memory")
+    values = reader.mapping("tweaks", value, (*switches, "extra_config"))
+    flags = {name: reader.boolean(f"tweaks.{name}", values[name]) for name in switches if name in values}
+    extra: dict[str, str] = {}
+    for key, item in reader.mapping("tweaks.extra_config", values.get("extra_config"), None).items():
+        if key.startswith(("nanobanana.", "guestinfo.")):
+            reader.bad(f"tweaks.extra_config.{key}", "a key that the project does not write itself", item)
+        extra[key] = ("TRUE" if item else "FALSE") if isinstance(item, bool) else str(item)
+    wish = Tweaks(**flags, extra_config=extra)
+    if not wish.balloon and not wish.reserve_memory:
+        reader.bad(
+            "tweaks.balloon",
+            "true when reserve_memory is false, because ESXi swaps the VM out where it may not balloon",
+            False,
+            "set vm_tweaks.reserve_memory to true",
+        )
+    return wish
+
+
+def _lifecycle(reader: _Reader, value: Any) -> Lifecycle:
+    names = ("ttl_hours", "power", "wait_seconds", "address_networks")
+    values = reader.mapping("lifecycle", value, names)
+
+    def network(path: str, item: Any) -> str:
+        try:
+            return str(ipaddress.ip_network(str(item)))
+        except ValueError:
+            reader.bad(path, "a network such as 10.20.0.0/16", item)
+            return "0.0.0.0/0"
+
+    power = values.get("power", "on")
+    if isinstance(power, bool):  # YAML 1.1 reads a bare on / off as a boolean
+        power = "on" if power else "off"
+    return Lifecycle(
+        reader.integer("lifecycle.ttl_hours", values.get("ttl_hours", 24), 1, 8760, "hours", 24),
+        reader.choice("lifecycle.power", power, ("on", "off")),
+        reader.integer("lifecycle.wait_seconds", values.get("wait_seconds", 300), 1, 7200, "seconds", 300),
+        reader.listing("lifecycle.address_networks", values.get("address_networks"), network),
+    )
+
+
+FIELDS = (
+    "template",
+    "cpus",
+    "memory_mb",
+    "disks",
+    "networks",
+    "gpu",
+    "placement",
+    "customization",
+    "tweaks",
+    "lifecycle",
+)
+
+
+def _check_name(reader: _Reader, name: Any) -> str:
+    if not isinstance(name, str) or not name or len(name) > MAX_NAME or re.search(r"[%/\\]", name):
+        reader.problems.append(
+            Problem(f"VM name {name!r}", rf"1 to {MAX_NAME} characters without %, / and \ ", repr(name))
+        )
+        return ""
+    return str(name)
+
+
+def _one(raw: Mapping[str, Any]) -> tuple[VmWish, list[Problem]]:
+    reader = _Reader(str(raw.get("name", "?")))
+    name = _check_name(reader, raw.get("name"))
+    for key in raw:
+        if key != "name" and key not in FIELDS:
+            reader.bad(str(key), "a variable of the wish", key, nearest(f"vm_{key}", [f"vm_{f}" for f in FIELDS]))
+    if raw.get("gpu"):
+        reader.bad("gpu", "an empty list, because this version of fleet attaches no GPU yet", raw["gpu"])
+    memory_mb = reader.integer("memory_mb", raw.get("memory_mb"), 4, 25_165_824, "MB", 4)
+    if memory_mb % 4:
+        reader.bad("memory_mb", "a multiple of 4 MB, as ESXi demands", memory_mb)
+    disks = reader.listing("disks", raw.get("disks"), lambda path, item: _disk(reader, path, item))
+    repeated = {disk.name for disk in disks if sum(other.name == disk.name for other in disks) > 1}
+    if repeated:
+        reader.bad("disks", "a name of its own for each disk", ", ".join(sorted(repeated)))
+    if len(disks) > 15:
+        reader.bad("disks", "at most 15 data disks, what one controller carries", len(disks))
+    wish = VmWish(
+        name=name,
+        template=_template(reader, raw.get("template")),
+        cpus=reader.integer("cpus", raw.get("cpus"), 1, 768, "CPUs", 1),
+        memory_mb=memory_mb,
+        disks=disks,
+        networks=reader.listing("networks", raw.get("networks"), lambda path, item: _network(reader, path, item)),
+        placement=_placement(reader, raw.get("placement")),
+        customization=_customization(reader, raw.get("customization")),
+        tweaks=_tweaks(reader, raw.get("tweaks")),
+        lifecycle=_lifecycle(reader, raw.get("lifecycle")),
+    )
+    return wish, reader.problems
+
+
+def _duplicates(names: list[str]) -> list[Problem]:
+    """VM names that differ in case only count as one: guests' host names are compared that way."""
+    seen: dict[str, list[str]] = {}
+    for name in names:
+        seen.setdefault(name.lower(), []).append(name)
+    return [
+        Problem(f"VM name '{group[0]}'", "each name once in the list", " and ".join(group), "rename one of them")
+        for group in seen.values()
+        if len(group) > 1
+    ]
+
+
+def parse_names(raw: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The VM names alone, checked, for removing and reading VMs.
+
+    Raises TestbedError (``invalid_wish``) for an impossible or a repeated name.
+    """
+    problems: list[Problem] = []
+    names: list[str] = []
+    for item in raw:
+        reader = _Reader(str(item.get("name", "?")))
+        names.append(_check_name(reader, item.get("name")))
+        problems += reader.problems
+    problems += _duplicates(names)
+    if problems:
+        raise TestbedError("invalid_wish", problems)
+    return names
+
+
+def with_wish(raw: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Those items that say more than a name."""
+    return [item for item in raw if item.get("template")]
+
+
+def parse_wishes(raw: Iterable[Mapping[str, Any]]) -> list[VmWish]:
+    """Read the list of wishes.
+
+    Each item has ``name`` and the fields of FIELDS (an inventory's ``vm_*`` variables without their prefix).
+    Raises TestbedError (``invalid_wish``) that lists every problem of every VM.
+    """
+    wishes: list[VmWish] = []
+    problems: list[Problem] = []
+    for item in raw:
+        wish, found = _one(item)
+        wishes.append(wish)
+        problems += found
+    problems += _duplicates([wish.name for wish in wishes])
+    if problems:
+        raise TestbedError("invalid_wish", problems)
+    return wishes
