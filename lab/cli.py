@@ -80,7 +80,7 @@ def _status(paths: Paths, options: argparse.Namespace) -> int:
         return OK if running else NOT_RUNNING
     if lab is None:
         broken = paths.state.exists()
-        print(f"the lab {'is broken (an earlier one was killed)' if broken else 'is down'}; run: lab/lab up")
+        print(f"the lab {'is broken: it was killed or did not come up' if broken else 'is down'}; run: lab/lab up")
         return NOT_RUNNING
     vcenter = lab["vcenter"]
     print(f"lab {lab['id']} is up: vCenter https://{vcenter['hostname']}:{vcenter['port']} as {vcenter['username']}")

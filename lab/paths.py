@@ -69,6 +69,11 @@ class Paths:
         return self.state / "guests"
 
     @property
+    def work(self) -> Path:
+        """The vCenter program's: the files of its datastore."""
+        return self.state / "vcenter"
+
+    @property
     def logs(self) -> Path:
         return self.state / "logs"
 

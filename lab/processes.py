@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -43,13 +44,15 @@ def start_daemon(paths: Paths) -> None:
 
 
 def answers(paths: Paths) -> bool:
-    """True when the daemon lives and its vCenter accepts connections."""
+    """True when the daemon lives and its vCenter shows the lab's certificate."""
     port = vcenter_port(paths)
     if not port or state.daemon_pid(paths) is None:
         return False
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=2).close()
-    except OSError:
+        context = ssl.create_default_context(cafile=str(paths.ca))
+        with socket.create_connection(("127.0.0.1", port), timeout=2) as plain:
+            context.wrap_socket(plain, server_hostname="127.0.0.1").close()
+    except OSError:  # TLS errors are OSErrors too
         return False
     return True
 

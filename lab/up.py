@@ -116,6 +116,8 @@ def _repair(paths: Paths, podman: Podman, guests: str, steps: Steps) -> None:
             text = f"removed {len(orphans)} guest(s) whose vCenter is gone: {', '.join(orphans)}"
             steps.done("repair", text)
     shutil.rmtree(paths.guests, ignore_errors=True)
+    shutil.rmtree(paths.work, ignore_errors=True)
+    paths.work.mkdir()
     paths.ready.unlink(missing_ok=True)
 
 
@@ -183,6 +185,7 @@ def _vcenter_command(paths: Paths, binary: Path, port: int, username: str) -> li
         str(binary), "-listen", f"127.0.0.1:{port}", "-cert", str(paths.tls / "server.pem"),
         "-key", str(paths.tls / "server.key"), "-user", username, "-password-file", str(paths.password),
         "-calls", str(paths.logs / "calls.jsonl"), "-ready", str(paths.ready), "-inventory", str(paths.inventory),
+        "-work", str(paths.work),
     ]  # fmt: skip
 
 
@@ -203,6 +206,7 @@ def _remove_with(podman: Podman, paths: Paths, purge: bool, steps: Steps) -> boo
         network = podman.remove_network()
         if network:
             steps.done("network", f"removed {podman.network}")
+        podman.release_image(image.NAME)
         images = podman.remove_images(image.NAME) if purge else []
         if images:
             steps.done("guest image", f"removed {', '.join(images)}")

@@ -109,18 +109,19 @@ class Podman:
         """Marks the image as this lab's by a tag of its own, so that another checkout's purge leaves it there."""
         self.run("tag", image, f"{image}-{self.lab_id}")
 
+    def release_image(self, name: str) -> None:
+        """Takes this lab's tags away; the image stays as a cache under its own."""
+        for tag in self._tags(name):
+            if tag.endswith(f"-{self.lab_id}"):
+                self.run("untag", tag, tag)
+
     def remove_images(self, name: str) -> list[str]:
-        """Takes this lab's tags away, and images that no lab's tag holds any more. Returns the tags taken away."""
+        """Removes the images that no lab uses, and returns their names."""
         tags = self._tags(name)
-        mine = [tag for tag in tags if tag.endswith(f"-{self.lab_id}")]
-        for tag in mine:
-            self.run("untag", tag)
-        left = [tag for tag in tags if tag not in mine]
-        for tag in left:
-            if not any(other.startswith(f"{tag}-") for other in left):
-                self.run("image", "rm", tag)
-                mine.append(tag)
-        return mine
+        unused = images_without_users(tags)
+        for tag in unused:
+            self.run("image", "rm", tag)
+        return unused
 
     def _tags(self, name: str) -> list[str]:
         out = self.run("images", "--filter", f"reference={name}", "--format", "{{.Repository}}:{{.Tag}}")
@@ -132,6 +133,11 @@ class Podman:
         except PodmanError:
             return False
         return True
+
+
+def images_without_users(tags: list[str]) -> list[str]:
+    """`NAME:HASH` is an image, `NAME:HASH-LAB` the mark of a lab that uses it."""
+    return [tag for tag in tags if "-" not in tag.rsplit(":", 1)[1] and not any(t.startswith(f"{tag}-") for t in tags)]
 
 
 def containers_conf(unified_cgroups: bool, systemd_runs: bool) -> str:

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A vCenter program for tests, with the flags of the real one. What a test sends to its port goes to the guest driver line
-by line; what the driver says goes to every connected test. As the real one, it exits when the driver's end closes."""
+"""A vCenter program for tests, with the flags of the real one. Its API is a TLS handshake and nothing more. What a test
+sends to the port `control` of the ready file goes to the guest driver, what the driver says goes to every connected
+test. As the real one, it exits when the driver's end closes."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ import contextlib
 import json
 import os
 import socket
+import ssl
 import sys
 import threading
 from pathlib import Path
@@ -17,21 +19,25 @@ from pathlib import Path
 
 def main() -> None:
     parser = argparse.ArgumentParser(allow_abbrev=False)
-    for name in ("listen", "cert", "key", "user", "password-file", "calls", "ready", "inventory", "guests"):
+    for name in ("listen", "cert", "key", "user", "password-file", "calls", "ready", "inventory", "work", "guests"):
         parser.add_argument(f"-{name}", required=True)
     options = parser.parse_args()
-    for needed in (options.cert, options.key, options.password_file, options.inventory):
+    for needed in (options.password_file, options.inventory):
         Path(needed).read_text()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(options.cert, options.key)
     if os.environ.get("FAKE_VCENTER_FAILS"):
         sys.exit("fake vCenter: told to fail")
     driver = socket.socket(fileno=int(options.guests.removeprefix("fd:")))
     host, port = options.listen.rsplit(":", 1)
-    server = socket.create_server((host, int(port)))
+    server, control = socket.create_server((host, int(port))), socket.create_server(("127.0.0.1", 0))
     tests: list[socket.socket] = []
-    threading.Thread(target=_accept, args=(server, driver, tests), daemon=True).start()
+    threading.Thread(target=_shake_hands, args=(server, context), daemon=True).start()
+    threading.Thread(target=_accept, args=(control, driver, tests), daemon=True).start()
     address = "{}:{}".format(*server.getsockname())
     temporary = Path(options.ready + ".new")
-    temporary.write_text(json.dumps({"address": address, "pid": os.getpid()}))
+    ready = {"address": address, "pid": os.getpid(), "control": control.getsockname()[1]}
+    temporary.write_text(json.dumps(ready))
     temporary.replace(options.ready)
     while data := driver.recv(65536):
         for test in tests:
@@ -39,9 +45,16 @@ def main() -> None:
                 test.sendall(data)
 
 
-def _accept(server: socket.socket, driver: socket.socket, tests: list[socket.socket]) -> None:
+def _shake_hands(server: socket.socket, context: ssl.SSLContext) -> None:
     while True:
-        test, _ = server.accept()
+        connection, _ = server.accept()
+        with contextlib.suppress(OSError):
+            context.wrap_socket(connection, server_side=True).close()
+
+
+def _accept(control: socket.socket, driver: socket.socket, tests: list[socket.socket]) -> None:
+    while True:
+        test, _ = control.accept()
         tests.append(test)
         threading.Thread(target=_forward, args=(test, driver), daemon=True).start()
 

@@ -24,13 +24,17 @@ pytestmark = pytest.mark.lab
 @pytest.fixture
 def client(podman_lab: LabUnderTest) -> Iterator[Client]:
     podman_lab.up()
-    client = Client(port_of(podman_lab))
+    client = Client(control_of(podman_lab))
     yield client
     client.close()
 
 
 def port_of(lab: LabUnderTest) -> int:
     return int(json.loads(lab.paths.lab_json.read_text())["vcenter"]["port"])
+
+
+def control_of(lab: LabUnderTest) -> int:
+    return int(json.loads(lab.paths.ready.read_text())["control"])
 
 
 def key_of(lab: LabUnderTest) -> str:
@@ -57,14 +61,17 @@ def podman(*arguments: str) -> str:
     return subprocess.run(["podman", *arguments], capture_output=True, text=True, check=True).stdout.strip()
 
 
-def test_a_guest_takes_its_identity_from_guestinfo_and_lets_the_user_in(podman_lab: LabUnderTest, client: Client) -> None:
+def test_a_guest_takes_its_identity_from_guestinfo_and_lets_the_user_in(
+    podman_lab: LabUnderTest, client: Client
+) -> None:
     machine = vm(1, key_of(podman_lab))
     facts = start(podman_lab, client, machine)
     wait_for_login(podman_lab, machine["name"])
     inside = podman_lab(
         "ssh", machine["name"], "--",
-        "hostname; ip -4 -br addr show eth0; cat /sys/class/net/eth0/address; sudo id -un; findmnt -n /etc/hosts /etc/hostname; "
-        "sudo hostnamectl set-hostname renamed && cat /etc/hostname; systemctl is-system-running --wait; ls /etc/ssh/*_key",
+        "hostname; ip -4 -br addr show eth0; cat /sys/class/net/eth0/address; sudo id -un; "
+        "findmnt -n /etc/hosts /etc/hostname; sudo hostnamectl set-hostname renamed && cat /etc/hostname; "
+        "systemctl is-system-running --wait; ls /etc/ssh/*_key",
     ).stdout  # fmt: skip
     assert machine["name"] in inside
     assert facts["addresses"][0] in inside
@@ -102,7 +109,9 @@ def test_power_operations_act_on_the_guest_and_its_disk_survives_them(podman_lab
 
 
 @pytest.mark.parametrize("how", ["from inside", "by the vCenter"])
-def test_a_reboot_keeps_the_vm_on_and_a_shutdown_turns_it_off(podman_lab: LabUnderTest, client: Client, how: str) -> None:
+def test_a_reboot_keeps_the_vm_on_and_a_shutdown_turns_it_off(
+    podman_lab: LabUnderTest, client: Client, how: str
+) -> None:
     machine = vm(3, key_of(podman_lab))
     moid, name = machine["moid"], machine["name"]
     container = f"nblab-{podman_lab.paths.lab_id}-{name}"
@@ -167,7 +176,9 @@ def test_a_guest_without_inotify_fails_its_power_on_with_the_command_that_helps(
     accept(client.do("power_on", vm(5)))  # nothing is stuck
 
 
-def test_up_repairs_after_the_daemon_was_killed_and_down_leaves_nothing(podman_lab: LabUnderTest, client: Client) -> None:
+def test_up_repairs_after_the_daemon_was_killed_and_down_leaves_nothing(
+    podman_lab: LabUnderTest, client: Client
+) -> None:
     lab_id = podman_lab.paths.lab_id
     start(podman_lab, client, vm(6, key_of(podman_lab)))
     port, pid = port_of(podman_lab), state.daemon_pid(podman_lab.paths)
@@ -176,7 +187,7 @@ def test_up_repairs_after_the_daemon_was_killed_and_down_leaves_nothing(podman_l
     said = podman_lab.up()
     assert f"removed 1 guest(s) whose vCenter is gone: nblab-{lab_id}-nb-test-06" in said
     assert port_of(podman_lab) == port
-    again = Client(port)
+    again = Client(control_of(podman_lab))
     start(podman_lab, again, vm(6, key_of(podman_lab)))
     again.close()
     assert podman_lab("down").returncode == 0
@@ -201,7 +212,7 @@ def test_two_labs_run_side_by_side_and_one_goes_without_the_other(tmp_path: Path
         clients = []
         for lab in labs:
             lab.up()
-            clients.append(Client(port_of(lab)))
+            clients.append(Client(control_of(lab)))
         pairs = zip(labs, clients, strict=True)
         addresses = [start(lab, client, vm(7, key_of(lab)))["addresses"] for lab, client in pairs]
         assert addresses[0] != addresses[1]

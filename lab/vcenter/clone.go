@@ -96,7 +96,7 @@ func (l *lab) clone(
 		if fault := body.Fault(); fault != nil {
 			return nil, fromSimulator(fault.VimFault().(types.BaseMethodFault))
 		}
-		return l.inner(body.(*methods.CloneVM_TaskBody).Res.Returnval)
+		return l.inner(ctx, body.(*methods.CloneVM_TaskBody).Res.Returnval)
 	}, func(clone *simulator.VirtualMachine) *failure {
 		l.machine(clone.Self).template = template
 		renewIdentity(clone)
@@ -134,7 +134,7 @@ func (l *lab) create(
 	vm := l.registry.Get(result.(types.ManagedObjectReference)).(*simulator.VirtualMachine)
 	if failed := complete(vm); failed != nil {
 		body := vm.DestroyTask(ctx, &types.Destroy_Task{This: vm.Self})
-		_, _ = l.inner(body.(*methods.Destroy_TaskBody).Res.Returnval)
+		_, _ = l.inner(ctx, body.(*methods.Destroy_TaskBody).Res.Returnval)
 		return nil, failed
 	}
 	return vm, nil
@@ -184,7 +184,7 @@ func (l *lab) createVM(
 	spec.Uuid, spec.InstanceUuid, spec.Name, spec.Files = "", "", "", nil
 	return l.create(ctx, func() (types.AnyType, *failure) {
 		body := folder.CreateVMTask(ctx, &request)
-		return l.inner(body.(*methods.CreateVM_TaskBody).Res.Returnval)
+		return l.inner(ctx, body.(*methods.CreateVM_TaskBody).Res.Returnval)
 	}, func(vm *simulator.VirtualMachine) *failure {
 		return l.configure(ctx, vm, spec)
 	})

@@ -40,10 +40,18 @@ var refused = set("PowerOnMultiVM_Task", "InstantClone_Task", "RegisterVM_Task",
 
 // route sees every call before the simulator looks for who answers it.
 func (l *lab) route(ctx *simulator.Context, method *simulator.Method) (mo.Reference, types.BaseMethodFault) {
-	if fault := gate(ctx.Session != nil, method.This, method.Name); fault != nil {
+	this := method.This
+	if method.Name == "Fetch" {
+		this, _ = fetched(method.Body) // the simulator has put the property collector into method.This
+	}
+	if fault := gate(ctx.Session != nil, this, method.Name); fault != nil {
 		return nil, fault
 	}
 	if ctx.Session == nil {
+		return nil, nil
+	}
+	if method.Name == "Fetch" {
+		method.This = deskRef
 		return nil, nil
 	}
 	if refused[method.Name] {

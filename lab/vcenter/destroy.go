@@ -42,7 +42,7 @@ func (l *lab) destroy(ctx *simulator.Context, vm *simulator.VirtualMachine) *fai
 		m.driven.Store(false)
 	}
 	body := vm.DestroyTask(ctx, &types.Destroy_Task{This: vm.Self})
-	_, failed = l.inner(body.(*methods.Destroy_TaskBody).Res.Returnval)
+	_, failed = l.inner(ctx, body.(*methods.Destroy_TaskBody).Res.Returnval)
 	return failed
 }
 

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -21,6 +22,8 @@ func completeNewborn(vm *simulator.VirtualMachine) {
 	vm.Runtime.RecordReplayState = types.VirtualMachineRecordReplayStateInactive
 	vm.Runtime.CleanPowerOff = &yes
 	vm.Summary.Runtime = vm.Runtime
+	vm.AlarmActionsEnabled = &yes
+	vm.GuestHeartbeatStatus = types.ManagedEntityStatusGray
 	vm.Config.ExtraConfig = nil
 	vm.Config.MemoryReservationLockedToMax = &no
 	vm.Config.CpuHotAddEnabled, vm.Config.CpuHotRemoveEnabled, vm.Config.MemoryHotAddEnabled = &no, &no, &no
@@ -28,6 +31,7 @@ func completeNewborn(vm *simulator.VirtualMachine) {
 
 // renewIdentity gives a clone's cards and disks addresses and identifiers of their own.
 func renewIdentity(vm *simulator.VirtualMachine) {
+	vm.Guest.Net = nil // the simulator has put the source's cards there
 	for _, device := range vm.Config.Hardware.Device {
 		switch device := device.(type) {
 		case types.BaseVirtualEthernetCard:
@@ -157,7 +161,8 @@ func (l *lab) prepareKnown(
 		completeDisk(device, found)
 	case types.BaseVirtualEthernetCard:
 		card := device.GetVirtualEthernetCard()
-		if known, ok := found.(types.BaseVirtualEthernetCard); ok && card.MacAddress == "" {
+		manual := card.AddressType == string(types.VirtualEthernetCardMacTypeManual) && card.MacAddress != ""
+		if known, ok := found.(types.BaseVirtualEthernetCard); ok && !manual {
 			card.MacAddress = known.GetVirtualEthernetCard().MacAddress
 			card.AddressType = known.GetVirtualEthernetCard().AddressType
 		}
@@ -173,12 +178,8 @@ func completeDisk(wish *types.VirtualDisk, found types.BaseVirtualDevice) {
 	}
 	backing, isFlat := wish.Backing.(*types.VirtualDiskFlatVer2BackingInfo)
 	if had, ok := known.Backing.(*types.VirtualDiskFlatVer2BackingInfo); ok && isFlat {
-		if backing.Uuid == "" {
-			backing.Uuid = had.Uuid
-		}
-		if backing.FileName == "" {
-			backing.FileName = had.FileName
-		}
+		// A client that changes a clone's disk in the clone's ConfigSpec sends the template's file and identifier.
+		backing.FileName, backing.Uuid, backing.Datastore = had.FileName, had.Uuid, had.Datastore
 	}
 	if wish.CapacityInKB == 0 && wish.CapacityInBytes == 0 {
 		wish.CapacityInKB, wish.CapacityInBytes = known.CapacityInKB, known.CapacityInBytes
@@ -241,6 +242,9 @@ func invalidDevice(index int, property string) *failure {
 // tidyDevices brings back what the simulator does not keep: which devices hang on a controller, and names as people know
 // them from the vSphere Client.
 func tidyDevices(vm *simulator.VirtualMachine) {
+	slices.SortStableFunc(vm.Config.Hardware.Device, func(a, b types.BaseVirtualDevice) int {
+		return cmp.Compare(a.GetVirtualDevice().Key, b.GetVirtualDevice().Key)
+	})
 	children := map[int32][]int32{}
 	numbers := map[string]int{}
 	for _, device := range vm.Config.Hardware.Device {
@@ -328,7 +332,7 @@ func (l *lab) describe(vm *simulator.VirtualMachine) guestVM {
 		case types.BaseVirtualEthernetCard:
 			card := device.GetVirtualEthernetCard()
 			guest.NICs = append(guest.NICs, guestNIC{
-				Key: base.Key, MAC: card.MacAddress, Network: l.networkOf(card), Type: devices.Type(known),
+				Key: base.Key, MAC: card.MacAddress, Network: l.networkOf(card), Type: strings.ToLower(strings.TrimPrefix(devices.TypeName(known), "Virtual")),
 			})
 		}
 	}

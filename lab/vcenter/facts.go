@@ -63,15 +63,7 @@ func (l *lab) setPower(ctx *simulator.Context, vm *simulator.VirtualMachine, sta
 
 func (l *lab) postPowerEvent(ctx *simulator.Context, vm *simulator.VirtualMachine, state types.VirtualMachinePowerState) {
 	var argument types.VmEvent
-	ctx.WithLock(vm, func() {
-		host := l.registry.Get(*vm.Runtime.Host).(*simulator.HostSystem)
-		argument.Host = &types.HostEventArgument{
-			Host: host.Self, EntityEventArgument: types.EntityEventArgument{Name: host.Name},
-		}
-		argument.Vm = &types.VmEventArgument{
-			Vm: vm.Self, EntityEventArgument: types.EntityEventArgument{Name: vm.Name},
-		}
-	})
+	ctx.WithLock(vm, func() { argument = l.vmEvent(vm) })
 	var event types.BaseEvent
 	switch state {
 	case poweredOn:
@@ -83,6 +75,25 @@ func (l *lab) postPowerEvent(ctx *simulator.Context, vm *simulator.VirtualMachin
 	}
 	manager := l.registry.EventManager()
 	ctx.WithLock(manager, func() { manager.PostEvent(ctx, &types.PostEvent{EventToPost: event}) })
+}
+
+// vmEvent names all that the simulator's event messages mention.
+func (l *lab) vmEvent(vm *simulator.VirtualMachine) types.VmEvent {
+	named := func(name string) types.EntityEventArgument { return types.EntityEventArgument{Name: name} }
+	host := l.registry.Get(*vm.Runtime.Host).(*simulator.HostSystem)
+	return types.VmEvent{Event: types.Event{
+		Vm:   &types.VmEventArgument{Vm: vm.Self, EntityEventArgument: named(vm.Name)},
+		Host: &types.HostEventArgument{Host: host.Self, EntityEventArgument: named(host.Name)},
+		ComputeResource: &types.ComputeResourceEventArgument{
+			ComputeResource: l.places.cluster, EntityEventArgument: named(l.inventory.Cluster),
+		},
+		Datacenter: &types.DatacenterEventArgument{
+			Datacenter: l.places.datacenter, EntityEventArgument: named(l.inventory.Datacenter),
+		},
+		Ds: &types.DatastoreEventArgument{
+			Datastore: l.places.datastore, EntityEventArgument: named(l.inventory.Datastore.Name),
+		},
+	}}
 }
 
 func (l *lab) setFacts(ctx *simulator.Context, vm *simulator.VirtualMachine, facts guestFacts) {

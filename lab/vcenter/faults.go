@@ -25,6 +25,8 @@ func fromSimulator(fault types.BaseMethodFault) *failure {
 		return duplicateName(known.Name, known.Object)
 	case *types.InvalidPowerState:
 		return invalidPowerState(known.ExistingState, known.RequestedState)
+	case *types.InvalidArgument:
+		return invalidArgument(known.InvalidProperty, "A specified parameter was not correct: "+known.InvalidProperty)
 	}
 	name := reflect.TypeOf(fault).Elem().Name()
 	if cause := fault.GetMethodFault().FaultCause; cause != nil && cause.LocalizedMessage != "" {

@@ -6,6 +6,7 @@ import (
 	"reflect"
 
 	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/simulator/vpx"
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
@@ -19,7 +20,7 @@ type fetchResponse struct {
 
 type fetchBody struct {
 	Res    *fetchResponse `xml:"FetchResponse,omitempty"`
-	Fault_ *soap.Fault    `xml:"http://schemas.xmlsoap.org/soap/envelope/ Fault,omitempty"` //nolint:revive // soap.HasFault's own form
+	Fault_ *soap.Fault    `xml:"http://schemas.xmlsoap.org/soap/envelope/ Fault,omitempty"`
 }
 
 func (b *fetchBody) Fault() *soap.Fault { return b.Fault_ }
@@ -31,12 +32,34 @@ func fetched(request any) (this types.ManagedObjectReference, property string) {
 	return this, value.FieldByName("Prop").String()
 }
 
+var propertyCollector = vpx.ServiceContent.PropertyCollector
+
 // Fetch reads one property. The simulator answers for an unset one with what it would answer RetrieveProperties, which no
 // client understands; a vCenter answers with nothing.
 func (d *desk) Fetch(ctx *simulator.Context, request any) soap.HasFault {
 	this, property := fetched(request)
-	collector := ctx.Session.Get(*d.service.Context.Map.Get(collectorRef).(*simulator.PropertyCollector).ref())
-	_ = collector
-	_ = methods.FetchBody{}
-	return nil
+	collector, ok := d.registry.Get(propertyCollector).(*simulator.PropertyCollector)
+	if !ok {
+		return &fetchBody{Fault_: notFound(propertyCollector).soap()}
+	}
+	answer := collector.RetrievePropertiesEx(ctx, &types.RetrievePropertiesEx{SpecSet: []types.PropertyFilterSpec{{
+		PropSet:   []types.PropertySpec{{Type: this.Type, PathSet: []string{property}}},
+		ObjectSet: []types.ObjectSpec{{Obj: this}},
+	}}})
+	if fault := answer.Fault(); fault != nil {
+		return &fetchBody{Fault_: fault}
+	}
+	result := answer.(*methods.RetrievePropertiesExBody).Res.Returnval
+	if result == nil || len(result.Objects) == 0 {
+		return &fetchBody{Fault_: notFound(this).soap()}
+	}
+	object := result.Objects[0]
+	switch {
+	case len(object.PropSet) > 0:
+		return &fetchBody{Res: &fetchResponse{object.PropSet[0].Val}}
+	case len(object.MissingSet) > 0:
+		missing := object.MissingSet[0].Fault
+		return &fetchBody{Fault_: simulator.Fault(missing.LocalizedMessage, missing.Fault)}
+	}
+	return &fetchBody{Res: &fetchResponse{}}
 }

@@ -60,12 +60,13 @@ type template struct {
 
 // places are the managed objects that the lab itself needs again.
 type places struct {
-	folder    types.ManagedObjectReference
-	cluster   types.ManagedObjectReference
-	pool      types.ManagedObjectReference
-	hosts     []types.ManagedObjectReference
-	datastore types.ManagedObjectReference
-	portgroup types.ManagedObjectReference
+	datacenter types.ManagedObjectReference
+	folder     types.ManagedObjectReference
+	cluster    types.ManagedObjectReference
+	pool       types.ManagedObjectReference
+	hosts      []types.ManagedObjectReference
+	datastore  types.ManagedObjectReference
+	portgroup  types.ManagedObjectReference
 }
 
 func readInventory(path string) (inventory, error) {
@@ -147,6 +148,7 @@ func (l *lab) buildDatacenter(client *vim25.Client) error {
 	if err != nil {
 		return err
 	}
+	l.places.datacenter = datacenter.Reference()
 	folders, err := datacenter.Folders(ctx)
 	if err != nil {
 		return err

@@ -87,7 +87,7 @@ func (l *lab) configure(ctx *simulator.Context, vm *simulator.VirtualMachine, sp
 	}
 	network := vm.Guest.Net
 	body := vm.ReconfigVMTask(ctx, &types.ReconfigVM_Task{This: vm.Self, Spec: spec})
-	_, failed := l.inner(body.(*methods.ReconfigVM_TaskBody).Res.Returnval)
+	_, failed := l.inner(ctx, body.(*methods.ReconfigVM_TaskBody).Res.Returnval)
 	vm.Guest.Net = network // the simulator takes a new card for one that the guest has already configured
 	if failed != nil {
 		return failed
@@ -96,7 +96,36 @@ func (l *lab) configure(ctx *simulator.Context, vm *simulator.VirtualMachine, sp
 		{Name: "config.extraConfig", Val: mergeExtraConfig(vm.Config.ExtraConfig, extra)},
 	})
 	tidyDevices(vm)
+	describeGuest(vm)
 	return nil
+}
+
+// describeGuest keeps the properties that repeat the configuration in step with it.
+func describeGuest(vm *simulator.VirtualMachine) {
+	vm.ResourceConfig = &types.ResourceConfigSpec{
+		Entity: &vm.Self, CpuAllocation: *vm.Config.CpuAllocation, MemoryAllocation: *vm.Config.MemoryAllocation,
+	}
+	if name, ok := guestNames[vm.Config.GuestId]; ok {
+		vm.Config.GuestFullName, vm.Summary.Config.GuestFullName = name, name
+	}
+	vm.Guest.GuestId, vm.Guest.GuestFullName = vm.Config.GuestId, vm.Config.GuestFullName
+	vm.Summary.Config.MemoryReservation, vm.Summary.Config.CpuReservation = 0, 0
+	if reserved := vm.Config.MemoryAllocation.Reservation; reserved != nil {
+		vm.Summary.Config.MemoryReservation = int32(*reserved)
+	}
+	if reserved := vm.Config.CpuAllocation.Reservation; reserved != nil {
+		vm.Summary.Config.CpuReservation = int32(*reserved)
+	}
+}
+
+var guestNames = map[string]string{
+	"ubuntu64Guest":          "Ubuntu Linux (64-bit)",
+	"debian12_64Guest":       "Debian GNU/Linux 12 (64-bit)",
+	"centos7_64Guest":        "CentOS 7 (64-bit)",
+	"windows2019srv_64Guest": "Microsoft Windows Server 2019 (64-bit)",
+	"otherGuest":             "Other (32-bit)",
+	"otherGuest64":           "Other (64-bit)",
+	"otherLinux64Guest":      "Other Linux (64-bit)",
 }
 
 // mergeExtraConfig sets keys, and removes those whose new value is empty, as vCenter does.

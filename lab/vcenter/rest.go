@@ -6,10 +6,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"log"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"unicode"
 )
 
 const (
@@ -36,8 +39,8 @@ func (d *restDoor) serveRest(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case code == http.StatusUnauthorized:
 		answer.unauthenticated()
-	case code == http.StatusOK && isList(r) && !bytes.Contains(body, []byte(`"value"`)):
-		answer.ok(http.StatusOK, []string{}) // the simulator leaves an empty list out
+	case code == http.StatusOK && bytes.HasPrefix(body, []byte(`{"value":`)):
+		answer.ok(code, valueOf(r, body))
 	default:
 		if kind := header.Get("Content-Type"); kind != "" {
 			w.Header().Set("Content-Type", kind)
@@ -69,9 +72,6 @@ func (d *restDoor) serveAPI(w http.ResponseWriter, r *http.Request) {
 	}
 	code, header, text := d.ask(r, r.Method, path, query, body)
 	copyCookies(w, header)
-	var wrapped struct {
-		Value json.RawMessage `json:"value"`
-	}
 	switch {
 	case code == http.StatusUnauthorized:
 		answer.unauthenticated()
@@ -81,13 +81,27 @@ func (d *restDoor) serveAPI(w http.ResponseWriter, r *http.Request) {
 		answer.fail(code, "INVALID_ARGUMENT", strings.TrimSpace(string(text)))
 	case len(bytes.TrimSpace(text)) == 0 || r.Method == http.MethodDelete:
 		w.WriteHeader(http.StatusNoContent)
-	case json.Unmarshal(text, &wrapped) != nil:
-		answer.fail(http.StatusInternalServerError, "ERROR", "the simulator's answer is no JSON")
-	case len(wrapped.Value) == 0 && isList(r):
-		answer.ok(http.StatusOK, []string{})
 	default:
-		answer.ok(created(r), wrapped.Value)
+		answer.ok(created(r), valueOf(r, text))
 	}
+}
+
+// valueOf is the result in a simulator's answer: a list where the simulator says null, and no fields that only the
+// simulator has, which are the ones that begin with a capital.
+func valueOf(r *http.Request, text []byte) any {
+	var wrapped struct {
+		Value any `json:"value"`
+	}
+	if err := json.Unmarshal(text, &wrapped); err != nil {
+		log.Printf("%s %s: the simulator's answer is no JSON: %v", r.Method, r.URL.Path, err)
+	}
+	if fields, ok := wrapped.Value.(map[string]any); ok {
+		maps.DeleteFunc(fields, func(name string, _ any) bool { return unicode.IsUpper(rune(name[0])) })
+	}
+	if wrapped.Value == nil && isList(r) {
+		return []string{}
+	}
+	return wrapped.Value
 }
 
 // ask lets the simulator answer in its own terms.

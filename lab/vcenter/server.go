@@ -96,6 +96,7 @@ func (l *lab) handler(address string) http.Handler {
 	mux.HandleFunc("GET "+vim25.Path+"/vimServiceVersions.xml", l.service.ServiceVersions)
 	l.rest = &restDoor{lab: l, inner: rest}
 	mux.HandleFunc("/rest/", l.rest.serveRest)
+	mux.HandleFunc("/api", l.rest.serveAPI)
 	mux.HandleFunc("/api/", l.rest.serveAPI)
 	return mux
 }

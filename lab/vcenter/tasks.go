@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"log"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/simulator/vpx"
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/types"
 )
@@ -67,10 +69,21 @@ func guarded(method string, work func() (types.AnyType, *failure)) (result types
 	return work()
 }
 
-// inner waits for a task of the simulator's own and gives its fault.
-func (l *lab) inner(ref types.ManagedObjectReference) (types.AnyType, *failure) {
+// inner waits for a task of the simulator's own, takes it off the lists that clients see, and gives its result.
+func (l *lab) inner(ctx *simulator.Context, ref types.ManagedObjectReference) (types.AnyType, *failure) {
 	task := l.registry.Get(ref).(*simulator.Task)
 	task.Wait()
+	without := func(tasks []types.ManagedObjectReference) []types.PropertyChange {
+		kept := slices.DeleteFunc(slices.Clone(tasks), func(other types.ManagedObjectReference) bool { return other == ref })
+		return []types.PropertyChange{{Name: "recentTask", Val: kept}}
+	}
+	if entity, ok := l.registry.Get(*task.Info.Entity).(mo.Entity); ok {
+		ctx.WithLock(entity, func() { ctx.Update(entity, without(entity.Entity().RecentTask)) })
+	}
+	manager := l.registry.Get(*vpx.ServiceContent.TaskManager).(*simulator.TaskManager)
+	manager.Lock()
+	ctx.Update(manager, without(manager.RecentTask))
+	manager.Unlock()
 	if task.Info.Error == nil {
 		return task.Info.Result, nil
 	}

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from ansible.plugins.action import ActionBase
@@ -26,13 +25,7 @@ class ActionModule(ActionBase):
             args["vms"] = _checked(args.get("state", "present"), vms)
             args |= connection_args(args, variables, self._templar.template)
         except TestbedError as error:
-            problems = [dataclasses.asdict(problem) for problem in error.problems]
-            return result | {
-                "failed": True,
-                "msg": str(error),
-                "error_code": error.error_code,
-                "problems": problems,
-            }
+            return result | {"failed": True, "msg": str(error), "error_code": error.error_code}
         return result | self._execute_module(module_name=self._task.action, module_args=args, task_vars=variables)
 
 

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from ansible.plugins.action import ActionBase
@@ -32,15 +31,8 @@ class ActionModule(ActionBase):
         try:
             hosts = self._check(variables, args["environments"])
         except TestbedError as error:
-            problems = [dataclasses.asdict(problem) for problem in error.problems]
-            return result | {
-                "failed": True,
-                "msg": str(error),
-                "error_code": error.error_code,
-                "problems": problems,
-            }
-        facts = {"testbed_inventory_checked": True}  # so that the playbooks of site.yml ask once
-        return result | {"changed": False, "hosts": hosts, "ansible_facts": facts}
+            return result | {"failed": True, "msg": str(error), "error_code": error.error_code}
+        return result | {"changed": False, "hosts": hosts}
 
     def _check(self, variables: dict[str, Any], environments: list[str]) -> list[str]:
         sources = [str(source) for source in variables.get("ansible_inventory_sources") or []]

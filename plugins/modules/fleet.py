@@ -275,14 +275,8 @@ error_code:
   returned: failure
   type: str
   sample: unknown_object
-problems:
-  description: Each problem with what it is about, what was expected, what was found and what to type next.
-  returned: failure
-  type: list
-  elements: dict
 """
 
-import dataclasses
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
@@ -388,8 +382,7 @@ def main() -> None:
         if outcome.error:
             raise outcome.error
     except TestbedError as error:
-        problems = [dataclasses.asdict(problem) for problem in error.problems]
-        module.fail_json(msg=str(error), error_code=error.error_code, problems=problems)
+        module.fail_json(msg=str(error), error_code=error.error_code)
     difference = {"before": outcome.before, "after": outcome.after}
     module.exit_json(changed=outcome.changed, vms=outcome.vms, vcenter=vcenter, diff=difference)
 

@@ -121,7 +121,6 @@ facts:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.nanobanana.testbed.plugins.module_utils.checks import guest
 from ansible_collections.nanobanana.testbed.plugins.module_utils.checks.host import Host, LocalHost
 from ansible_collections.nanobanana.testbed.plugins.module_utils.checks.model_picture import Order

@@ -51,9 +51,4 @@ error_code:
   returned: failure
   type: str
   sample: unfilled_inventory
-problems:
-  description: Each problem with what it is about, what was expected, what was found and what to type next.
-  returned: failure
-  type: list
-  elements: dict
 """

@@ -11,7 +11,7 @@ from pathlib import Path
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import Problem
 
 PLACEHOLDER = "FILL_IN"
-_MARK = re.compile(rf"^\s*(?:-\s+)?(?P<name>[\w.-]+)\s*:.*\b{PLACEHOLDER}\b")
+_MARK = re.compile(rf"^\s*(?:-\s+)?(?:(?P<name>[\w.-]+)\s*:)?[^#]*\b{PLACEHOLDER}\b")
 
 
 def unfilled(sources: Iterable[str]) -> list[Problem]:
@@ -24,7 +24,7 @@ def unfilled(sources: Iterable[str]) -> list[Problem]:
             for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
                 found = _MARK.match(line)
                 if found:
-                    problems.append(_problem(file, number, found["name"]))
+                    problems.append(_problem(file, number, found["name"] or "(list item)"))
     return problems
 
 

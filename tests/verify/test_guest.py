@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 import pytest
+
 from conftest import Expected
 
 BUNDLES = "/etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt"

@@ -44,7 +44,7 @@ def catalogue(host: Host, wish: Wish) -> Tuple[Check, ...]:
         Check(
             id="guest.python",
             title="The engine's environment runs the wished Python",
-            fix=f"Set pyenv_python_version or pyenv_provider, then: {configure} --tags pyenv",
+            fix=f"Set pyenv_python_version or pyenv_provider, then: {configure}",
             probe=partial(guest_python.probe, host, wish.python, wish.interpreter, wish.check_mode),
         ),
         Check(

@@ -89,8 +89,9 @@ def judge(order: Order, drawn: Completed, seconds: float, measured: Optional[Com
         "picture": order.output,
         "draw_seconds": round(seconds, 3),
     }
+    author = evidence["backend"] or "an unnamed backend"
     actual = (
-        f"{figures['size'][0]}x{figures['size'][1]} {figures['format']} by {evidence['backend'] or 'an unnamed backend'} "
+        f"{figures['size'][0]}x{figures['size'][1]} {figures['format']} by {author} "
         f"in {seconds:.1f} s, background {tuple(figures['dominant'])} {figures['share']:.1%}"
     )
     faults = _faults(order, figures)

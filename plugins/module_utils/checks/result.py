@@ -95,7 +95,7 @@ def _blocked(cause: Result) -> Outcome:
 
 def summarise(results: Sequence[Result]) -> Dict[str, Any]:
     """Count results by status; ``verdict`` is failed as soon as one failed or is blocked, else warned, else passed."""
-    counts: Dict[str, Any] = {status: 0 for status in STATUSES}
+    counts: Dict[str, Any] = dict.fromkeys(STATUSES, 0)
     for result in results:
         counts[result.status] += 1
     if counts[FAILED] or counts[BLOCKED]:

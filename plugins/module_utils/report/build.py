@@ -84,6 +84,11 @@ def happened(events: Sequence[Event]) -> bool:
     return any(isinstance(event, FleetRan | GateRan | SuiteRan) for event in events)
 
 
+def drawn(events: Sequence[Event]) -> frozenset[str]:
+    """The hosts whose gate drew a picture in this run."""
+    return frozenset(event.host for event in events if isinstance(event, GateRan) and event.facts.get("picture"))
+
+
 def build(info: RunInfo, events: Sequence[Event], evidence: Evidence, now: float, *, going: bool = False) -> Report:
     """The report at the time ``now`` (seconds since the epoch); ``going`` says that the run may still be under way."""
     ledger = _ledger(events, now)
@@ -224,18 +229,18 @@ def _stages(
 
 def _stand_ins(vcenter: VCenter, hosts: Sequence[Host]) -> list[StandIn]:
     """Everything that is not what the wish names, each kind once with its hosts."""
-    grouped: defaultdict[tuple[str, str, str], list[str]] = defaultdict(list)
-    for host in hosts:
-        for check in host.checks:
-            if check.id in STAND_IN_CHECKS and check.status == WARNED:
-                grouped[STAND_IN_CHECKS[check.id], check.expected, check.actual].append(host.name)
-    for host in hosts:
-        if host.facts.get("backend") == PREVIEW:
-            drawn = "Layout backend 'preview', which draws from the prompt's part list"
-            grouped["Pictures", "The diffusion model", drawn].append(host.name)
-    found = [StandIn(*key, tuple(names)) for key, names in grouped.items()]
+    found = []
     if vcenter.simulated:
-        found.insert(
-            0, StandIn("vCenter", "A real vCenter", f"vCenter simulator, not a real vCenter: {vcenter.full_name}")
-        )
+        found.append(StandIn("vCenter", "A real vCenter", "vCenter simulator, not a real vCenter"))
+    for id_, what in STAND_IN_CHECKS.items():
+        grouped: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+        for host in hosts:
+            for check in host.checks:
+                if check.id == id_ and check.status == WARNED:
+                    grouped[check.expected, check.actual].append(host.name)
+        found += [StandIn(what, *pair, tuple(names)) for pair, names in grouped.items()]
+    drawing = tuple(host.name for host in hosts if host.facts.get("backend") == PREVIEW)
+    if drawing:
+        backend = "Layout backend 'preview', which draws from the prompt's part list"
+        found.append(StandIn("Pictures", "The diffusion model", backend, drawing))
     return found

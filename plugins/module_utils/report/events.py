@@ -201,7 +201,7 @@ def gate_ran(result: Mapping[str, Any], host: str) -> GateRan | None:
 
 
 def suite_ran(result: Mapping[str, Any], folder: str) -> SuiteRan | None:
-    """Recognise the suite by the JUnit file in the run's folder that its command line names; None for other commands."""
+    """Recognise the suite by the JUnit file in ``folder`` that its command line names; None for other commands."""
     command = result.get("cmd")
     status = result.get("rc")
     if not isinstance(command, list) or not isinstance(status, int):

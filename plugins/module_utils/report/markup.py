@@ -15,12 +15,12 @@ class Html(str):
     __slots__ = ()
 
 
-def el(name: str, *content: str, **attributes: str) -> Html:
+def el(element: str, /, *content: str, **attributes: str) -> Html:
     """An element. ``class_`` is the attribute class, ``http_equiv`` is http-equiv; an empty value leaves it out."""
     given = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{html.escape(value)}"' for key, value in attributes.items() if value
     )
-    return Html(f"<{name}{given}>" if name in _EMPTY else f"<{name}{given}>{join(*content)}</{name}>")
+    return Html(f"<{element}{given}>" if element in _EMPTY else f"<{element}{given}>{join(*content)}</{element}>")
 
 
 def join(*content: str) -> Html:

@@ -131,10 +131,11 @@ class Report:
             return "Broken off"
         if self.status == FAILED:
             return "Failed"
-        words = {PASSED: "Passed", WARNED: "Passed with warnings", SKIPPED: "Nothing to do yet", NO_RUN: "Nothing ran"}
-        if self.status == WARNED and self.stand_ins and not self.other_warnings:
-            return "Passed with stand-ins"
-        return words.get(self.status, self.status.capitalize())
+        words = {PASSED: "Passed", WARNED: "Passed with warnings", SKIPPED: "Planned", NO_RUN: "Nothing ran"}
+        word = words.get(self.status, self.status.capitalize())
+        if self.status == WARNED and not self.other_warnings:
+            word = "Passed with stand-ins"
+        return f"{word} (check mode)" if self.info.check_mode else word
 
     @property
     def other_warnings(self) -> tuple[Check, ...]:

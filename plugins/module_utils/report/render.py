@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from .events import TaskFailed
 from .markup import Html, duration, el, join
@@ -139,6 +139,10 @@ def _failures(failures: Iterable[TaskFailed]) -> Html:
     return el("section", el("h2", "What failed"), *cards) if cards else Html()
 
 
+def _whom(failure: TaskFailed) -> str:
+    return "every host" if failure.for_all else el("a", failure.host, href=f"#host-{failure.host}")
+
+
 def _table(kind: str, heads: Iterable[str], rows: Iterable[Iterable[str]]) -> Html:
     names = list(heads)
     head = el("thead", el("tr", *(el("th", name, scope="col") for name in names)))
@@ -160,7 +164,14 @@ def _stand_ins(report: Report) -> Html:
 
 def _stand_in(each: StandIn, total: int) -> tuple[str, str, str, str]:
     everywhere = not each.hosts or (len(each.hosts) == total and total > 1)
-    return el("b", each.what), each.wished, each.found, "all" if everywhere else ", ".join(each.hosts)
+    names = [el("span", name, class_="name") for name in each.hosts]
+    return el("b", each.what, class_="name"), each.wished, each.found, "all" if everywhere else join(*_listed(names))
+
+
+def _listed(pieces: Iterable[Html]) -> Iterator[str]:
+    for number, piece in enumerate(pieces):
+        yield ", " if number else ""
+        yield piece
 
 
 def _overview(hosts: Iterable[Host]) -> Html:

@@ -57,7 +57,7 @@ section > h2 { margin-bottom: 14px; }
 h1 { font-size: 36px; line-height: 1.12; letter-spacing: -.025em; font-weight: 700; }
 .verdict p { color: var(--soft); margin-top: 3px; }
 .notice { margin-top: 20px; padding: 10px 14px; border-radius: 8px; background: var(--idle-tint); }
-.facts { display: grid; grid-template-columns: repeat(4, auto); justify-content: space-between; gap: 16px 28px;
+.facts { display: grid; grid-template-columns: auto auto minmax(0, 1fr) auto; gap: 16px 28px;
   margin-top: 28px; padding: 18px 0; border-top: 1px solid var(--line); border-bottom: 1px solid var(--line); }
 .facts dt { font-size: 13px; color: var(--soft); }
 .facts dd { overflow-wrap: anywhere; }
@@ -75,10 +75,12 @@ h1 { font-size: 36px; line-height: 1.12; letter-spacing: -.025em; font-weight: 7
 
 /* Failures and stand-ins */
 .failure { background: var(--failed-tint); border-radius: 10px; padding: 16px 18px; margin-top: 10px; }
-.failure header { display: flex; flex-wrap: wrap; gap: 2px 14px; align-items: baseline; justify-content: space-between; }
+.failure header { display: flex; flex-wrap: wrap; gap: 2px 14px; align-items: baseline;
+  justify-content: space-between; }
 .failure header b { color: var(--failed); }
 .failure pre { margin-top: 8px; white-space: pre-wrap; overflow-wrap: anywhere; font-size: 13px; line-height: 1.5; }
-.stand-ins { border: 1.5px dashed var(--warned); border-radius: 12px; background: var(--warned-tint); padding: 18px 20px 8px; }
+.stand-ins { border: 1.5px dashed var(--warned); border-radius: 12px; background: var(--warned-tint);
+  padding: 18px 20px 8px; }
 .stand-ins h2 { margin: 0; }
 .stand-ins > p { margin: 2px 0 8px; max-width: 70ch; }
 .stand-ins td, .stand-ins th { border-color: color-mix(in srgb, var(--warned) 28%, transparent); }
@@ -92,14 +94,20 @@ td { vertical-align: top; padding: 9px 14px 9px 0; border-top: 1px solid var(--l
 td:last-child, th:last-child { padding-right: 0; }
 .panel { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 8px 18px; }
 .panel tr:first-child th { border-top: 0; }
-.hosts td:first-child { white-space: nowrap; font-weight: 600; }
+.hosts td:first-child { font-weight: 600; }
+.hosts td:nth-child(-n+3), .hosts th { white-space: nowrap; }
+.hosts td:nth-child(4) { min-width: 150px; }
+.hosts td:nth-child(5) { min-width: 170px; }
+.name { white-space: nowrap; }
 .differs { color: var(--warned); }
 .chip { display: inline-flex; align-items: baseline; gap: 5px; padding: 1px 9px 1px 7px; border-radius: 99px;
   background: var(--tint); color: var(--tone); font-size: 13px; font-weight: 600; white-space: nowrap; }
+.checks .chip { place-self: start; margin-top: 1px; }
 .chip i { font-style: normal; width: 1em; text-align: center; }
 
 /* One host */
-.host { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 20px 22px 22px; margin-top: 16px;
+.host { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 20px 22px 22px;
+  margin-top: 16px;
   scroll-margin-top: 12px; }
 .host > header { display: flex; flex-wrap: wrap; gap: 4px 12px; align-items: center; }
 .host > header p { color: var(--soft); }
@@ -108,7 +116,8 @@ td:last-child, th:last-child { padding-right: 0; }
 .columns.plain { grid-template-columns: minmax(0, 1fr); }
 .columns h3 { margin: 20px 0 6px; }
 figure { margin-top: 22px; }
-figure img { display: block; width: 100%; height: auto; border-radius: 8px; border: 1px solid var(--line); background: #fff; }
+figure img { display: block; width: 100%; height: auto; border-radius: 8px; border: 1px solid var(--line);
+  background: #fff; }
 figcaption { margin-top: 6px; font-size: 13px; color: var(--soft); }
 .checks > li { display: grid; grid-template-columns: 96px minmax(0, 1fr); gap: 0 10px; padding: 9px 0;
   border-top: 1px solid var(--line); }
@@ -121,18 +130,21 @@ figcaption { margin-top: 6px; font-size: 13px; color: var(--soft); }
 .tests { columns: 2; column-gap: 28px; font-size: 14px; }
 .tests li { break-inside: avoid; padding: 2px 0 2px 22px; position: relative; }
 .tests li > i { position: absolute; left: 2px; font-style: normal; font-weight: 700; color: var(--tone); }
-.tests li.failed { column-span: all; background: var(--tint); border-radius: 6px; padding: 6px 10px 6px 28px; margin: 4px 0; }
+.tests li.failed { column-span: all; background: var(--tint); border-radius: 6px; padding: 6px 10px 6px 28px;
+  margin: 4px 0; }
 .tests li.failed > i { left: 10px; }
 .tests li p { color: var(--soft); overflow-wrap: anywhere; }
 .tests li.failed p { color: var(--ink); font-family: var(--mono); font-size: 13px; }
 .vm { font-size: 14px; }
 .vm ol { display: flex; flex-wrap: wrap; gap: 4px 8px; margin-top: 6px; }
-.vm ol li { background: var(--sunk); border: 1px solid var(--line); border-radius: 6px; padding: 1px 8px; font-size: 13px; }
+.vm ol li { background: var(--sunk); border: 1px solid var(--line); border-radius: 6px; padding: 1px 8px;
+  font-size: 13px; }
 .columns > aside h3 { margin-top: 20px; }
 
 /* Slowest tasks */
 .bars { padding: 12px 18px; }
-.bars li { display: grid; grid-template-columns: minmax(0, 1fr) 30% 84px; gap: 14px; align-items: center; padding: 4px 0; }
+.bars li { display: grid; grid-template-columns: minmax(0, 1fr) 30% 84px; gap: 14px; align-items: center;
+  padding: 4px 0; }
 .bars i { display: block; height: 8px; border-radius: 4px; background: var(--accent); min-width: 2px; }
 .bars span:last-child { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 footer { margin-top: 40px; padding-top: 14px; border-top: 1px solid var(--line); font-size: 13px; color: var(--soft); }
@@ -142,7 +154,8 @@ footer { margin-top: 40px; padding-top: 14px; border-top: 1px solid var(--line);
   h1 { font-size: 28px; }
   .facts { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 14px 20px; }
   .path { flex-direction: column; }
-  .path li { display: flex; flex-wrap: wrap; gap: 0 12px; justify-content: space-between; border-left: 0; padding: 8px 12px 8px 16px;
+  .path li { display: flex; flex-wrap: wrap; gap: 0 12px; justify-content: space-between; border-left: 0;
+    padding: 8px 12px 8px 16px;
     border-top: 1px solid var(--line); box-shadow: inset 4px 0 0 var(--tone); }
   .path li:first-child { border-top: 0; }
   .path b { flex: 1 1 auto; }
@@ -150,14 +163,14 @@ footer { margin-top: 40px; padding-top: 14px; border-top: 1px solid var(--line);
   table.stack thead { display: none; }
   table.stack tr { display: block; padding: 10px 0; border-top: 1px solid var(--line); }
   table.stack tbody tr:first-child { border-top: 0; }
-  table.stack td { display: grid; grid-template-columns: 92px minmax(0, 1fr); border: 0; padding: 1px 0; white-space: normal; }
+  table.stack td { display: grid; grid-template-columns: 92px minmax(0, 1fr); border: 0; padding: 1px 0;
+    min-width: 0; white-space: normal; }
   table.stack td::before { content: attr(data-label); color: var(--soft); font-weight: 400; font-size: 13px; }
   .stand-ins { padding: 16px 16px 6px; }
   .stand-ins table.stack tr { border-color: color-mix(in srgb, var(--warned) 28%, transparent); }
   .host { padding: 16px; }
   .columns { grid-template-columns: minmax(0, 1fr); }
   .checks > li { grid-template-columns: minmax(0, 1fr); gap: 4px; }
-  .checks > li > .chip { justify-self: start; }
   .tests { columns: 1; }
   .bars li { grid-template-columns: minmax(0, 1fr) auto; }
   .bars li > div { display: none; }

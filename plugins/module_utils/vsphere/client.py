@@ -90,7 +90,7 @@ def explain(connection: Connection, error: BaseException) -> TestbedError:
         row = ("unreachable", "a vCenter server", f"no HTTP answer ({type(error).__name__})", reach)
     elif isinstance(error, vim.fault.InvalidLogin):
         next_step = "check vsphere_username and vsphere_password (or VMWARE_USER and VMWARE_PASSWORD)"
-        row = ("wrong_login", f"a valid login for {connection.username}", "user or password refused", next_step)
+        row = ("login_refused", f"a valid login for {connection.username}", "user or password refused", next_step)
     elif isinstance(error, vmodl.MethodFault):
         row = ("fault", "a session", f"{type(error).__name__}: {error.msg or ''}".strip(), reach)
     elif "is not a VIM server" in str(error):  # a bare Exception is all that pyVmomi gives for HTTPS without vCenter

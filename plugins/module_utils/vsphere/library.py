@@ -52,20 +52,30 @@ class RestSession:
         """Read one resource."""
         return self.call("GET", path + ("?" + urllib.parse.urlencode(query) if query else ""))
 
-    def call(self, method: str, path: str, headers: dict[str, str] | None = None) -> Any:
+    def find(self, path: str, **spec: str) -> list[str]:
+        """The identifiers that match all of ``spec``."""
+        return list(self.call("POST", f"{path}?action=find", body=spec))
+
+    def call(
+        self, method: str, path: str, headers: dict[str, str] | None = None, body: dict[str, str] | None = None
+    ) -> Any:
         """One request; the decoded JSON answer or None."""
+        sent = dict(headers or {"vmware-api-session-id": self._token})
+        if body is not None:
+            sent["Content-Type"] = "application/json"
         try:
             answer = open_url(
                 f"https://{self._connection.hostname}:{self._connection.port}/api/{path}",
                 method=method,
-                headers=headers or {"vmware-api-session-id": self._token},
+                headers=sent,
+                data=None if body is None else json.dumps(body),
                 timeout=CONNECT_SECONDS,
                 validate_certs=self._connection.validate_certs,
                 ca_path=self._connection.ca_file or None,
                 use_proxy=False,  # pyVmomi's session takes none either
                 use_netrc=False,  # a .netrc entry would replace our Authorization header
             )
-            body = answer.read()
+            content = answer.read()
         except urllib.error.HTTPError as error:
             raise self._refused(method, path, error.code) from error
         except urllib.error.URLError as error:
@@ -73,7 +83,7 @@ class RestSession:
             raise explain(self._connection, reason) from error
         except (OSError, http.client.HTTPException) as error:
             raise explain(self._connection, error) from error
-        return json.loads(body) if body else None
+        return json.loads(content) if content else None
 
     def _refused(self, method: str, path: str, status: int) -> TestbedError:
         what = f"{self._connection.where}: {method} /api/{path.split('?')[0]}"
@@ -101,37 +111,36 @@ def template_vms(session: RestSession, wanted: Iterable[Template]) -> dict[Templ
     nearest one that does.
     """
     problems: list[Problem] = []
-    libraries = {item["name"]: item["id"] for item in map(_library(session), session.get("content/library"))}
-    items: dict[str, dict[str, dict[str, Any]]] = {}
     found: dict[Template, str] = {}
     for template in sorted(set(wanted), key=str):
-        what = f"template '{template}'"
-        if template.library not in libraries:
-            hint = nearest(template.library, libraries)
-            problems.append(Problem(what, "an existing Content Library", f"no library '{template.library}'", hint))
-            continue
-        if template.library not in items:
-            items[template.library] = _items(session, libraries[template.library])
-        item = items[template.library].get(template.item)
-        if item is None:
-            hint = nearest(template.item, items[template.library])
-            problems.append(Problem(what, "an item of that library", f"no item '{template.item}'", hint))
-        elif item["type"] != "vm-template":
-            next_step = "clone the item to a VM template in the library; OVF items are not supported yet"
-            problems.append(Problem(what, "an item of type vm-template", f"type {item['type']}", next_step))
+        answer = _template_vm(session, template)
+        if isinstance(answer, Problem):
+            problems.append(answer)
         else:
-            info = session.get(f"vcenter/vm-template/library-items/{item['id']}")
-            found[template] = info["vm_template"]
+            found[template] = answer
     if problems:
         raise TestbedError("unknown_template", problems)
     return found
 
 
-def _library(session: RestSession) -> Any:
-    return lambda identifier: session.get(f"content/library/{identifier}")
+def _template_vm(session: RestSession, template: Template) -> str | Problem:
+    what = f"template '{template}'"
+    libraries = session.find("content/library", name=template.library)
+    if not libraries:
+        names = _names(session, "content/library", session.get("content/library"))
+        hint = nearest(template.library, names)
+        return Problem(what, "an existing Content Library", f"no library '{template.library}'", hint)
+    items = session.find("content/library/item", name=template.item, library_id=libraries[0])
+    if not items:
+        names = _names(session, "content/library/item", session.get("content/library/item", library_id=libraries[0]))
+        return Problem(what, "an item of that library", f"no item '{template.item}'", nearest(template.item, names))
+    kind = session.get(f"content/library/item/{items[0]}")["type"]
+    if kind != "vm-template":
+        next_step = "clone the item to a VM template in the library; OVF items are not supported yet"
+        return Problem(what, "an item of type vm-template", f"type {kind}", next_step)
+    return str(session.get(f"vcenter/vm-template/library-items/{items[0]}")["vm_template"])
 
 
-def _items(session: RestSession, library_id: str) -> dict[str, dict[str, Any]]:
-    """The items of a library by name."""
-    identifiers = session.get("content/library/item", library_id=library_id)
-    return {item["name"]: item for item in (session.get(f"content/library/item/{key}") for key in identifiers)}
+def _names(session: RestSession, path: str, identifiers: Iterable[str]) -> list[str]:
+    """Names for an error message only: one call each."""
+    return [session.get(f"{path}/{identifier}")["name"] for identifier in identifiers]

@@ -25,7 +25,7 @@ LEFT_OUT = frozenset({"__pycache__", "build", "dist", "tests", ".pytest_cache", 
 EPOCH = "315532800"
 
 
-class CannotBuild(Exception):
+class BuildError(Exception):
     """The text says what is wrong and what to do."""
 
 
@@ -40,9 +40,9 @@ def sources(folder: Path) -> list[Path]:
 
 
 def key_of(folder: Path) -> str:
-    """SHA-256 over the names and contents of the sources. Raises CannotBuild when there is no project."""
+    """SHA-256 over the names and contents of the sources. Raises BuildError when there is no project."""
     if not (folder / "pyproject.toml").is_file():
-        raise CannotBuild(
+        raise BuildError(
             f"model_engine_source: expected a folder with pyproject.toml; found none in {folder}. "
             "Next: set model_engine_source to the engine's folder of a checkout"
         )
@@ -55,7 +55,7 @@ def key_of(folder: Path) -> str:
 
 
 def build(source: Path, into: Path) -> Path:
-    """Build into a folder and return the wheel. Raises CannotBuild with the end of pip's output."""
+    """Build into a folder and return the wheel. Raises BuildError with the end of pip's output."""
     with tempfile.TemporaryDirectory(prefix="nano-banana-wheel-") as scratch:
         copy = Path(scratch) / "source"
         for relative in sources(source):
@@ -76,7 +76,7 @@ def build(source: Path, into: Path) -> Path:
         )
     wheels = list(into.glob("*.whl"))
     if done.returncode or len(wheels) != 1:
-        raise CannotBuild(
+        raise BuildError(
             f"The wheel of {source} was not built by {sys.executable} (exit status {done.returncode}):\n"
             f"{(done.stderr or done.stdout).strip()[-2000:]}\n"
             "Next: install pip, setuptools and wheel into that Python (make setup)"
@@ -115,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         key = key_of(source)
         wheel, built = (None, False) if options.key_only else cached(source, cache, key)
-    except CannotBuild as error:
+    except BuildError as error:
         sys.stderr.write(f"{error}\n")
         return 1
     json.dump({"key": key, "wheel": str(wheel or ""), "built": built}, sys.stdout)

@@ -12,7 +12,7 @@ import json
 import shutil
 import subprocess
 import sys
-from typing import Callable, List, Optional, Tuple
+from collections.abc import Callable
 
 OLDEST = (3, 8)
 NEWEST_MINOR = 14
@@ -22,7 +22,7 @@ print("%d.%d.%d" % sys.version_info[:3], *(int(bool(importlib.util.find_spec(nam
 """
 
 
-def ask(python: str, module: str) -> Tuple[str, bool]:
+def ask(python: str, module: str) -> tuple[str, bool]:
     """A Python's version and whether it has a module; ('', False) when it does not run."""
     try:
         done = subprocess.run(
@@ -38,7 +38,7 @@ def ask(python: str, module: str) -> Tuple[str, bool]:
     return (words[0], words[1] == "1") if done.returncode == 0 and len(words) == 2 else ("", False)
 
 
-def candidates(wanted: str) -> List[str]:
+def candidates(wanted: str) -> list[str]:
     """Names to look for: the wanted minor version, the system's own choice, then from new to old."""
     minor = ".".join(wanted.split(".")[:2])
     older = [f"python3.{number}" for number in range(NEWEST_MINOR, OLDEST[1] - 1, -1)]
@@ -47,9 +47,9 @@ def candidates(wanted: str) -> List[str]:
 
 def from_system(
     wanted: str,
-    which: Callable[[str], Optional[str]] = shutil.which,
-    asked: Callable[[str, str], Tuple[str, bool]] = ask,
-) -> Tuple[str, str, bool]:
+    which: Callable[[str], str | None] = shutil.which,
+    asked: Callable[[str, str], tuple[str, bool]] = ask,
+) -> tuple[str, str, bool]:
     """The first candidate that runs and is not too old, as (path, version, ensurepip)."""
     for name in candidates(wanted):
         path = which(name)

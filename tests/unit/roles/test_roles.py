@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from tests.unit.roles import role_tables
 
 ROLES = sorted(path for path in role_tables.ROLES.iterdir() if path.is_dir())

@@ -143,7 +143,12 @@ def test_a_vm_that_shall_be_off_is_powered_off_before_cold_changes() -> None:
 def test_values_are_compared_by_meaning() -> None:
     wish = wished()
     keys = dict(extra_config(wish)) | {"nanobanana.owner": "lab"}
-    keys |= {"mks.enable3d": "False", "disk.EnableUUID": "true", "sched.mem.maxmemctl": "00", "numa.autosize.cookie": "x"}
+    keys |= {
+        "mks.enable3d": "False",
+        "disk.EnableUUID": "true",
+        "sched.mem.maxmemctl": "00",
+        "numa.autosize.cookie": "x",
+    }
     assert changed(wish, matching(wish, extra_config=keys)) == {}
 
 
@@ -256,7 +261,7 @@ def test_disks_leave_out_the_controllers_own_unit() -> None:
     ("addresses", "networks", "expected"),
     [
         ((), (), ""),
-        (("fe80::1", "169.254.1.1", "127.0.0.1", "0.0.0.0", "224.0.0.1", "nonsense"), (), ""),  # noqa: S104
+        (("fe80::1", "169.254.1.1", "127.0.0.1", "0.0.0.0", "224.0.0.1", "nonsense"), (), ""),
         (("2001:db8::5", "192.0.2.7"), (), "192.0.2.7"),
         (("2001:db8::5",), (), "2001:db8::5"),
         (("192.0.2.7", "198.51.100.9"), ("198.51.100.0/24",), "198.51.100.9"),

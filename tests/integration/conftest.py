@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Labs of the tests' own, beside any that the checkout runs: with made-up guests (fast), or with real ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.fleet import Outcome
+from ansible_collections.nanobanana.testbed.plugins.modules import fleet
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+
+
+@dataclass
+class Lab:
+    """A running lab and how to talk to it."""
+
+    state: Path
+    env: dict[str, str]
+
+    @property
+    def vcenter(self) -> dict[str, Any]:
+        loaded = json.loads((self.state / "lab.json").read_text())["vcenter"]
+        return dict(loaded)
+
+    @property
+    def password(self) -> str:
+        return (self.state / "password").read_text().strip()
+
+    def calls(self) -> list[dict[str, Any]]:
+        """The vCenter's own log of calls."""
+        lines = (self.state / "logs/calls.jsonl").read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+    def connection(self) -> dict[str, Any]:
+        """The connection options of a module."""
+        return {
+            "vsphere_hostname": self.vcenter["hostname"],
+            "vsphere_port": self.vcenter["port"],
+            "vsphere_username": self.vcenter["username"],
+            "vsphere_password": self.password,
+            "vsphere_validate_certs": True,
+            "vsphere_ca_file": self.vcenter["ca_file"],
+        }
+
+    def fleet(self, *vms: dict[str, Any], check: bool = False, **options: Any) -> Outcome:
+        """Call the module's logic as main() does, without a process of its own."""
+        params = {"owner": "tests", "run": "r1", "state": "present", "all_owned": False, "concurrency": 8}
+        return fleet.act({**self.connection(), **params, **options, "vms": list(vms)}, check=check)[0]
+
+    def playbook(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run ansible-playbook from the checkout."""
+        command = [str(BIN / "ansible-playbook"), *arguments]
+        env = {**self.env, **options.pop("env", {})}
+        return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, **options)
+
+
+def lab_command(env: dict[str, str], *arguments: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "lab", *arguments], cwd=ROOT, env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="session")
+def start_lab() -> Iterator[Callable[..., Lab]]:
+    """Starts labs; each is stopped at the end of the session."""
+    started: list[Lab] = []
+
+    def start(guests: str, **extra: str) -> Lab:
+        # a short path outside the checkout: nothing of a test's lab can be mistaken for the user's own
+        state = Path(tempfile.mkdtemp(prefix="nbl-"))
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("VMWARE_", "ANSIBLE_"))}
+        env = kept | {
+            "NANOBANANA_LAB_STATE": str(state / "lab"),
+            "NANOBANANA_ARTIFACTS": str(state / "artifacts"),
+            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(state / "facts"),
+            "ANSIBLE_NOCOLOR": "1",
+            **extra,
+        }
+        lab = Lab(state / "lab", env)
+        started.append(lab)
+        lab_command(env, "up", "--guests", guests)
+        return lab
+
+    yield start
+    for lab in started:
+        lab_command(lab.env, "down")
+        assert not lab.state.exists(), "lab down left its state folder behind"
+        shutil.rmtree(lab.state.parent)
+
+
+@pytest.fixture(scope="session")
+def lab(start_lab: Callable[..., Lab]) -> Lab:
+    """The vCenter with made-up guests."""
+    return start_lab("fake")
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Each test of the made-up lab starts and ends without VMs."""
+    yield
+    if "lab" in request.fixturenames:
+        found: Lab = request.getfixturevalue("lab")
+        found.fleet(state="absent", all_owned=True)
+
+
+def wish(name: str, environment: str = "baseline", **fields: Any) -> dict[str, Any]:
+    """A wish that the lab can meet."""
+    return {
+        "name": name,
+        "template": {"library": "nano-banana", "item": f"nano-banana-{environment}-template"},
+        "cpus": 2,
+        "memory_mb": 2048,
+        "disks": [{"name": "data", "size_gb": 20}],
+        "networks": [{"network": "testbed"}],
+        "placement": {
+            "datacenter": "DC0",
+            "folder": "nano-banana",
+            "cluster": "gpu-cluster",
+            "datastore": "vmfs-01",
+        },
+        "customization": {"userdata": "#cloud-config\npassword: s3cret-userdata"},
+    } | fields
