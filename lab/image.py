@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import IO
 
@@ -53,9 +54,9 @@ def build_image(paths: Paths, podman: Podman, name: str) -> None:
     """Half a minute. Raises LabError with the last lines of the build's log. A left-over of an interrupted build is
     removed first; nothing but the image and the log stays."""
     host = os_release()
-    work = paths.cache / f"image-build-{paths.lab_id}"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
+    remove_left_overs(paths)
+    paths.cache.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f"image-build-{paths.lab_id}-", dir=paths.cache))
     log = paths.cache / "image-build.log"
     try:
         (work / "sources.list").write_text("\n".join(_sources(host)) + "\n")
@@ -69,15 +70,29 @@ def build_image(paths: Paths, podman: Podman, name: str) -> None:
         shutil.rmtree(work, ignore_errors=True)
 
 
+def remove_left_overs(paths: Paths) -> None:
+    """What an interrupted build of this lab left in the cache folder; its processes are gone already."""
+    for folder in paths.cache.glob(f"image-build-{paths.lab_id}-*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _debootstrap_into_podman(work: Path, podman: Podman, suite: str, name: str, log: IO[bytes]) -> None:
     lines = (DEFINITION / "packages.txt").read_text().splitlines()
     packages = ",".join(line for line in lines if line and not line.startswith("#"))
     tarball = work / "root.tar"
     command = [
-        # An interrupted `lab up` takes its build along.
-        "setpriv", "--pdeathsig", "TERM", *MMDEBSTRAP, f"--include={packages}", f"--aptopt={work / 'apt.conf'}",
-        f"--customize-hook=sync-in {DEFINITION / 'rootfs'} /", f"--customize-hook={DEFINITION / 'customize.sh'}",
-        f"--customize-hook=copy-out /usr/lib/os-release {work}", suite, str(tarball), str(work / "sources.list"),
+        # mmdebstrap does not heed signals while it works, and starts many processes. In a process namespace of its own
+        # all of it ends at once with an interrupted `lab up`, mounts included.
+        "setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc",
+        *MMDEBSTRAP,
+        f"--include={packages}",
+        f"--aptopt={work / 'apt.conf'}",
+        f"--customize-hook=sync-in {DEFINITION / 'rootfs'} /",
+        f"--customize-hook={DEFINITION / 'customize.sh'}",
+        f"--customize-hook=copy-out /usr/lib/os-release {work}",
+        suite,
+        str(tarball),
+        str(work / "sources.list"),
     ]  # fmt: skip
     environment = {**os.environ, "TMPDIR": str(work)}
     done = subprocess.run(

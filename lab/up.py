@@ -83,11 +83,12 @@ def down(paths: Paths, purge: bool, say: Callable[[str], None]) -> None:
             was_there = _remove_from_podman(paths, purge, steps) or was_there
         if restored := inotify.restore_for(paths.lab_id):
             steps.done("machine", restored)
+        image.remove_left_overs(paths)
         if paths.state.exists():
             shutil.rmtree(paths.state)
             steps.done("state", f"{paths.state} removed")
         if purge:
-            for cached in [*paths.cache.glob("vcenter-*"), *paths.cache.glob("image-build*")]:
+            for cached in [*paths.cache.glob("vcenter-*"), *paths.cache.glob("image-build.log")]:
                 shutil.rmtree(cached) if cached.is_dir() else cached.unlink()
             steps.done("caches", "removed")
         elif not was_there:
@@ -122,8 +123,7 @@ def _repair(paths: Paths, podman: Podman, guests: str, steps: Steps) -> None:
 
 
 def _build(paths: Paths, podman: Podman, image_name: str, steps: Steps) -> Path:
-    """The two slow steps of a cold start, side by side. Daemon threads: Ctrl-C ends the program at once, and what they
-    run ends with it (setpriv --pdeathsig)."""
+    """The two slow steps of a cold start."""
     override = os.environ.get(VCENTER_VARIABLE)
     binary = Path(override) if override else vcenter_binary(paths)
     jobs: dict[str, Callable[[], object]] = {}
@@ -135,14 +135,20 @@ def _build(paths: Paths, podman: Podman, image_name: str, steps: Steps) -> Path:
         podman.use_image(image_name)
     if jobs:
         steps.say(f"          building {' and '.join(jobs)}; a minute, once")
-    errors: list[LabError] = []
+    _side_by_side(jobs, steps)
+    return binary
+
+
+def _side_by_side(jobs: dict[str, Callable[[], object]], steps: Steps) -> None:
+    """Daemon threads: Ctrl-C ends this program at once, and what they started ends with it (setpriv --pdeathsig)."""
+    errors: list[Exception] = []
     began = time.monotonic()
 
     def work(name: str, job: Callable[[], object]) -> None:
         try:
             job()
             steps.done(name, "built", began)
-        except LabError as error:
+        except Exception as error:  # whatever it is belongs to the main thread, which raises it
             errors.append(error)
 
     threads = [threading.Thread(target=work, args=item, daemon=True) for item in jobs.items()]
@@ -150,9 +156,11 @@ def _build(paths: Paths, podman: Podman, image_name: str, steps: Steps) -> Path:
         thread.start()
     for thread in threads:
         thread.join()
+    for error in errors:
+        if not isinstance(error, LabError):
+            raise error
     if errors:
         raise LabError("\n".join(str(error) for error in errors))
-    return binary
 
 
 def _identity(paths: Paths, steps: Steps) -> None:

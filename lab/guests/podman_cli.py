@@ -82,10 +82,12 @@ class Podman:
     def remove_containers(self) -> list[str]:
         """Removes all guests of this lab, suspended ones too; returns their names."""
         names = self.containers()
-        for name in names:
-            if self.run("container", "inspect", "--format", "{{.State.Status}}", name) == "paused":
-                self.run("unpause", name)
-            self.run("rm", "--force", "--time", "0", "--volumes", name)
+        if names:
+            states = self.run("container", "inspect", "--format", "{{.Name}} {{.State.Status}}", *names)
+            paused = [name for name, status in map(str.split, states.splitlines()) if status == "paused"]
+            if paused:
+                self.run("unpause", *paused)
+            self.run("rm", "--force", "--time", "0", "--volumes", *names)
         return names
 
     def has_network(self) -> bool:

@@ -189,6 +189,8 @@ def test_up_repairs_after_the_daemon_was_killed_and_down_leaves_nothing(
     assert port_of(podman_lab) == port
     again = Client(control_of(podman_lab))
     start(podman_lab, again, vm(6, key_of(podman_lab)))
+    start(podman_lab, again, vm(8, key_of(podman_lab)))
+    accept(again.do("suspend", vm(8)))
     again.close()
     assert podman_lab("down").returncode == 0
     assert_nothing_left_of(podman_lab)

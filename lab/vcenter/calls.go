@@ -74,13 +74,20 @@ func (c *callLog) wrap(next http.Handler) http.Handler {
 		} else {
 			c.rest(&line, r)
 		}
+		ended := false
+		defer func() {
+			line.Fault = answer.fault(line.API)
+			if !ended {
+				line.Fault = "panic" // net/http closes the connection and logs why
+			}
+			if line.Fault == "NotAuthenticated" || answer.code == http.StatusUnauthorized {
+				line.User = ""
+			}
+			line.Seconds = time.Since(begin).Round(time.Microsecond).Seconds()
+			c.append(line)
+		}()
 		next.ServeHTTP(answer, r)
-		line.Fault = answer.fault(line.API)
-		if line.Fault == "NotAuthenticated" || answer.code == http.StatusUnauthorized {
-			line.User = ""
-		}
-		line.Seconds = time.Since(begin).Round(time.Microsecond).Seconds()
-		c.append(line)
+		ended = true
 	})
 }
 

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -61,38 +62,21 @@ func (l *lab) clone(
 		return nil, duplicateName(r.Name, *taken)
 	}
 	time.Sleep(l.delay)
-
-	var origin types.VirtualMachineConfigInfo
-	var copied types.VirtualMachineConfigSpec
+	if l.registry.Get(source.Self) == nil {
+		return nil, notFound(source.Self)
+	}
 	var host types.ManagedObjectReference
-	template := ""
+	var copied types.VirtualMachineConfigSpec
+	var template string
 	ctx.WithLock(source, func() {
-		origin, host = *source.Config, *source.Runtime.Host
-		copied = specOf(source)
-		template = l.machine(source.Self).template
+		host, copied, template = *source.Runtime.Host, specOf(source), l.machine(source.Self).template
+		if source.Config.Template {
+			template = source.Name
+		}
 	})
-	if origin.Template {
-		template = origin.Name
-	}
-	spec := types.VirtualMachineConfigSpec{}
-	if r.Spec.Config != nil {
-		spec = *r.Spec.Config
-	}
-	inner := &types.CloneVM_Task{This: r.This, Folder: r.Folder, Name: r.Name, Spec: types.VirtualMachineCloneSpec{
-		Location: r.Spec.Location,
-		Config:   &types.VirtualMachineConfigSpec{Uuid: orNew(spec.Uuid), InstanceUuid: orNew(spec.InstanceUuid)},
-	}}
-	inner.Spec.Location.DeviceChange = nil
-	if inner.Spec.Location.Host == nil {
-		chosen := l.placement(host, inner.Spec.Location.Pool)
-		inner.Spec.Location.Host = &chosen
-	}
-	spec.Uuid, spec.InstanceUuid, spec.Name, spec.Files, spec.ChangeVersion = "", "", "", nil, ""
-	spec.DeviceChange = append(append([]types.BaseVirtualDeviceConfigSpec{}, r.Spec.Location.DeviceChange...),
-		spec.DeviceChange...)
-
+	request := l.bareClone(r, host)
 	return l.create(ctx, func() (types.AnyType, *failure) {
-		body := source.CloneVMTask(ctx, inner)
+		body := source.CloneVMTask(ctx, request)
 		if fault := body.Fault(); fault != nil {
 			return nil, fromSimulator(fault.VimFault().(types.BaseMethodFault))
 		}
@@ -100,17 +84,43 @@ func (l *lab) clone(
 	}, func(clone *simulator.VirtualMachine) *failure {
 		l.machine(clone.Self).template = template
 		renewIdentity(clone)
-		if failed := l.configure(ctx, clone, copied); failed != nil {
-			return failed
-		}
-		if failed := l.configure(ctx, clone, spec); failed != nil {
-			return failed
+		for _, spec := range []types.VirtualMachineConfigSpec{copied, wishes(r)} {
+			if failed := l.configure(ctx, clone, spec); failed != nil {
+				return failed
+			}
 		}
 		if r.Spec.Template {
 			clone.MarkAsTemplate(&types.MarkAsTemplate{This: clone.Self})
 		}
 		return nil
 	})
+}
+
+// bareClone is the part of a request that the simulator's own clone gets right.
+func (l *lab) bareClone(r *types.CloneVM_Task, host types.ManagedObjectReference) *types.CloneVM_Task {
+	bare := &types.CloneVM_Task{This: r.This, Folder: r.Folder, Name: r.Name}
+	bare.Spec.Location = r.Spec.Location
+	bare.Spec.Location.DeviceChange = nil
+	if bare.Spec.Location.Host == nil {
+		chosen := l.placement(host, bare.Spec.Location.Pool)
+		bare.Spec.Location.Host = &chosen
+	}
+	bare.Spec.Config = &types.VirtualMachineConfigSpec{Uuid: orNew(""), InstanceUuid: orNew("")}
+	if config := r.Spec.Config; config != nil {
+		bare.Spec.Config.Uuid, bare.Spec.Config.InstanceUuid = orNew(config.Uuid), orNew(config.InstanceUuid)
+	}
+	return bare
+}
+
+// wishes is the rest of the request, to be applied by reconfiguring.
+func wishes(r *types.CloneVM_Task) types.VirtualMachineConfigSpec {
+	var spec types.VirtualMachineConfigSpec
+	if r.Spec.Config != nil {
+		spec = *r.Spec.Config
+	}
+	spec.Uuid, spec.InstanceUuid, spec.Name, spec.Files, spec.ChangeVersion = "", "", "", nil, ""
+	spec.DeviceChange = slices.Concat(r.Spec.Location.DeviceChange, spec.DeviceChange)
+	return spec
 }
 
 // create runs the simulator's making of a VM and then complete, while the VM is locked for everybody else: no reader sees
@@ -202,7 +212,9 @@ func (l *lab) child(ctx *simulator.Context, folder *simulator.Folder, name strin
 }
 
 // placement does what DRS does for a clone whose spec names a pool and no host: it takes the host with most room.
-func (l *lab) placement(source types.ManagedObjectReference, pool *types.ManagedObjectReference) types.ManagedObjectReference {
+func (l *lab) placement(
+	source types.ManagedObjectReference, pool *types.ManagedObjectReference,
+) types.ManagedObjectReference {
 	if pool == nil && source.Value != "" {
 		return source
 	}

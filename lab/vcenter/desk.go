@@ -12,13 +12,13 @@ import (
 // method by its receiver's reference and cannot have its own objects replaced, so route points such a call here; its body
 // still names the object that was meant.
 type desk struct {
-	Self types.ManagedObjectReference
+	mo.ServiceManager // the simulator looks for a managed object at this place of each object it holds
 	*lab
 }
 
 var deskRef = types.ManagedObjectReference{Type: "LabDesk", Value: "lab-desk"}
 
-func (d *desk) Reference() types.ManagedObjectReference { return d.Self }
+func newDesk(l *lab) *desk { return &desk{mo.ServiceManager{Self: deskRef}, l} }
 
 // Lock keeps the simulator from running one call at a time here.
 func (d *desk) Lock() {}

@@ -331,8 +331,9 @@ func (l *lab) describe(vm *simulator.VirtualMachine) guestVM {
 			guest.Disks = append(guest.Disks, disk)
 		case types.BaseVirtualEthernetCard:
 			card := device.GetVirtualEthernetCard()
+			kind := strings.ToLower(strings.TrimPrefix(devices.TypeName(known), "Virtual"))
 			guest.NICs = append(guest.NICs, guestNIC{
-				Key: base.Key, MAC: card.MacAddress, Network: l.networkOf(card), Type: strings.ToLower(strings.TrimPrefix(devices.TypeName(known), "Virtual")),
+				Key: base.Key, MAC: card.MacAddress, Network: l.networkOf(card), Type: kind,
 			})
 		}
 	}

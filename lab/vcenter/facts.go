@@ -103,6 +103,10 @@ func (l *lab) setFacts(ctx *simulator.Context, vm *simulator.VirtualMachine, fac
 	}
 	if facts.ToolsRunning != nil {
 		changes = append(changes, toolsChanges(*facts.ToolsRunning)...)
+		for _, place := range []string{"guest.", "summary.guest."} { // what the template says it runs, as tools would
+			change(place+"guestId", vm.Config.GuestId)
+			change(place+"guestFullName", vm.Config.GuestFullName)
+		}
 	}
 	if facts.Hostname != nil {
 		change("guest.hostName", *facts.Hostname)

@@ -60,7 +60,9 @@ func invalidArgument(property, message string) *failure {
 }
 
 func concurrentAccess() *failure {
-	return &failure{&types.ConcurrentAccess{}, "The operation cannot be performed because another client changed the object meanwhile."}
+	return &failure{
+		&types.ConcurrentAccess{}, "The operation cannot be performed because another client changed the object meanwhile.",
+	}
 }
 
 func notFound(ref types.ManagedObjectReference) *failure {
@@ -71,7 +73,10 @@ func notFound(ref types.ManagedObjectReference) *failure {
 }
 
 func toolsUnavailable() *failure {
-	return &failure{&types.ToolsUnavailable{}, "Cannot complete operation because VMware Tools is not running in this virtual machine."}
+	return &failure{
+		&types.ToolsUnavailable{},
+		"Cannot complete operation because VMware Tools is not running in this virtual machine.",
+	}
 }
 
 // powerOnFailed is how ESXi reports a VM that it could not start.

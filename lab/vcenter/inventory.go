@@ -120,7 +120,7 @@ func (l *lab) build() error {
 	l.service = simulator.New(simulator.NewServiceInstance(context, content, vpx.RootFolder))
 	l.registry = l.service.Context.Map
 	l.registry.AddHandler(registryHook{l})
-	l.registry.Put(&desk{Self: deskRef, lab: l})
+	l.registry.Put(newDesk(l))
 	l.registry.Handler = l.route
 	for _, step := range []func(*vim25.Client) error{l.buildDatacenter, l.buildTemplates} {
 		client, err := vim25.NewClient(l.service.Context, l.service)

@@ -295,6 +295,19 @@ func TestObjectsThatAreNotThereAreNamed(t *testing.T) {
 	}
 }
 
+func TestAVMIsFoundByItsIdentifiers(t *testing.T) {
+	tl := startLab(t, nil)
+	vm := tl.clone("findable", nil)
+	config := tl.properties(vm).Config
+	index := object.NewSearchIndex(tl.client)
+	for id, instance := range map[string]bool{config.Uuid: false, config.InstanceUuid: true} {
+		found, err := index.FindByUuid(context.Background(), nil, id, true, types.NewBool(instance))
+		if err != nil || found == nil || found.Reference() != vm.Reference() {
+			t.Errorf("%s: got %v %v", id, found, err)
+		}
+	}
+}
+
 func TestRemovingADataDiskAndAKey(t *testing.T) {
 	tl := startLab(t, nil)
 	vm := tl.clone("shrinking", &types.VirtualMachineConfigSpec{DeviceChange: dataDisk(1), ExtraConfig: []types.BaseOptionValue{

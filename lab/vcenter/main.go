@@ -26,7 +26,7 @@ type options struct {
 func parseOptions(arguments []string) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("vcenter", flag.ContinueOnError)
-	flags.StringVar(&o.guests, "guests", "none", "guest driver: fd:N, an inherited socket that speaks the guest protocol, or none")
+	flags.StringVar(&o.guests, "guests", "none", "guest driver: fd:N (an inherited socket) or none")
 	flags.StringVar(&o.listen, "listen", "127.0.0.1:0", "address to serve on; port 0 takes a free one")
 	flags.StringVar(&o.cert, "cert", "", "PEM file of the server's certificate chain")
 	flags.StringVar(&o.key, "key", "", "PEM file of the certificate's key")

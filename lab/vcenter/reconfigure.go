@@ -23,7 +23,9 @@ func (d *desk) ReconfigVMTask(ctx *simulator.Context, r *types.ReconfigVM_Task) 
 	return &methods.ReconfigVM_TaskBody{Res: &types.ReconfigVM_TaskResponse{Returnval: task}}
 }
 
-func (l *lab) reconfigure(ctx *simulator.Context, vm *simulator.VirtualMachine, spec types.VirtualMachineConfigSpec) *failure {
+func (l *lab) reconfigure(
+	ctx *simulator.Context, vm *simulator.VirtualMachine, spec types.VirtualMachineConfigSpec,
+) *failure {
 	_, release, failed := l.occupy(vm)
 	if failed != nil {
 		return failed
@@ -108,7 +110,6 @@ func describeGuest(vm *simulator.VirtualMachine) {
 	if name, ok := guestNames[vm.Config.GuestId]; ok {
 		vm.Config.GuestFullName, vm.Summary.Config.GuestFullName = name, name
 	}
-	vm.Guest.GuestId, vm.Guest.GuestFullName = vm.Config.GuestId, vm.Config.GuestFullName
 	vm.Summary.Config.MemoryReservation, vm.Summary.Config.CpuReservation = 0, 0
 	if reserved := vm.Config.MemoryAllocation.Reservation; reserved != nil {
 		vm.Summary.Config.MemoryReservation = int32(*reserved)

@@ -101,7 +101,7 @@ func (l *lab) handler(address string) http.Handler {
 	return mux
 }
 
-// call reaches the lab's own API in process, past the login.
+// client reaches the lab's own API in process, past the login.
 func (l *lab) client() (*vim25.Client, error) {
 	return vim25.NewClient(context.Background(), l.service)
 }

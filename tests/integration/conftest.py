@@ -39,9 +39,9 @@ class Lab:
         return (self.state / "password").read_text().strip()
 
     def calls(self) -> list[dict[str, Any]]:
-        """The vCenter's own log of calls."""
-        lines = (self.state / "logs/calls.jsonl").read_text().splitlines()
-        return [json.loads(line) for line in lines]
+        """The vCenter's own log of calls, without a last line that it is still writing."""
+        lines = (self.state / "logs/calls.jsonl").read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def connection(self) -> dict[str, Any]:
         """The connection options of a module."""

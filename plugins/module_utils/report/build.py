@@ -186,6 +186,7 @@ def _host(name: str, info: RunInfo, ledger: Ledger, evidence: Evidence, failures
         own=tuple(failure for failure in failures if failure.host == name and not failure.for_all),
         common=tuple(failure for failure in failures if failure.for_all),
         check_mode=info.check_mode,
+        ended=ledger.ended,
     )
     status, reason = verdict.of_host(seen)
     return Host(
@@ -241,6 +242,6 @@ def _stand_ins(vcenter: VCenter, hosts: Sequence[Host]) -> list[StandIn]:
         found += [StandIn(what, *pair, tuple(names)) for pair, names in grouped.items()]
     drawing = tuple(host.name for host in hosts if host.facts.get("backend") == PREVIEW)
     if drawing:
-        backend = "Layout backend 'preview', which draws from the prompt's part list"
+        backend = "Layout backend 'preview', not the diffusion model"
         found.append(StandIn("Pictures", "The diffusion model", backend, drawing))
     return found

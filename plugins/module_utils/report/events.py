@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 ENVIRONMENTS = ("baseline", "compatibility", "stress")
 # One playbook file a verb (see the architecture): the file in which a play stands says which stage the play is.
@@ -132,7 +132,7 @@ class RunEnded:
     stats: Mapping[str, Mapping[str, int]]
 
 
-Event = PlayStarted | TaskStarted | FleetRan | GateRan | SuiteRan | TaskFailed | RunEnded
+Event: TypeAlias = "PlayStarted | TaskStarted | FleetRan | GateRan | SuiteRan | TaskFailed | RunEnded"
 
 
 def clean(value: object, limit: int = VALUE_LIMIT) -> str:

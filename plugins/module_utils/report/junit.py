@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 import re
-import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
+from xml.etree import ElementTree
 
 from .events import MESSAGE_LIMIT, clean
 

@@ -133,7 +133,7 @@ class Report:
             return "Failed"
         words = {PASSED: "Passed", WARNED: "Passed with warnings", SKIPPED: "Planned", NO_RUN: "Nothing ran"}
         word = words.get(self.status, self.status.capitalize())
-        if self.status == WARNED and not self.other_warnings:
+        if self.status in (PASSED, WARNED) and self.stand_ins and not self.other_warnings:
             word = "Passed with stand-ins"
         return f"{word} (check mode)" if self.info.check_mode else word
 

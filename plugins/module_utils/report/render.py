@@ -12,6 +12,7 @@ from .markup import Html, duration, el, join
 from .model import BROKEN_OFF, FAILED, NO_RUN, PREVIEW, UNFINISHED, WARNED, Host, Report, Stage, StandIn, TaskTime
 from .render_host import chip, glyph, host_card
 from .style import CSS
+from .verdict import many
 
 # The browser itself then refuses whatever the page would load from elsewhere.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data: file:"
@@ -79,7 +80,7 @@ def _summary(report: Report) -> str:
         count = sum(host.status == status for host in report.hosts)
         if count:
             parts.append(f"{count} {words.get(status, status)}")
-    hosts = f"{total} host{'' if total == 1 else 's'}: {', '.join(parts)}" if total else "no hosts"
+    hosts = f"{many(total, 'host')}: {', '.join(parts)}" if total else "no hosts"
     return f"{hosts}. Took {duration(report.seconds)}."
 
 

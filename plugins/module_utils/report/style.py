@@ -149,7 +149,7 @@ figcaption { margin-top: 6px; font-size: 13px; color: var(--soft); }
 .bars span:last-child { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 footer { margin-top: 40px; padding-top: 14px; border-top: 1px solid var(--line); font-size: 13px; color: var(--soft); }
 
-@media (max-width: 760px) {
+@media screen and (max-width: 760px) {
   main { padding: 24px 16px 40px; }
   h1 { font-size: 28px; }
   .facts { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 14px 20px; }
@@ -179,10 +179,15 @@ footer { margin-top: 40px; padding-top: 14px; border-top: 1px solid var(--line);
   :root { --page: #fff; --card: #fff; --sunk: #fff; --ink: #000; --soft: #555; --line: #ccc;
     --passed: #17713f; --passed-tint: #e3f2e8; --warned: #8a5800; --warned-tint: #fdf1d3; --failed: #b3202a;
     --failed-tint: #fce8e7; --blocked: #6a3fb0; --blocked-tint: #f0e9fb; --idle: #555; --idle-tint: #eee; }
-  body { font-size: 10.5pt; -webkit-print-color-adjust: exact; print-color-adjust: exact; }
+  body { font-size: 9pt; -webkit-print-color-adjust: exact; print-color-adjust: exact; }
   main { max-width: none; padding: 0; }
   section { margin-top: 20pt; }
-  .host, .failure, .stand-ins, .checks > li, figure, tr { break-inside: avoid; }
-  h2 { break-after: avoid; }
+  h1 { font-size: 24pt; }
+  .hosts td:nth-child(n) { min-width: 0; }
+  .columns { grid-template-columns: minmax(0, 1fr) 190px; gap: 8px 22px; }
+  .checks > li { grid-template-columns: 84px minmax(0, 1fr); }
+  .pairs, .tests, .vm { font-size: 8.5pt; }
+  .failure, .stand-ins, .path, .checks > li, .vm, figure, tr { break-inside: avoid; }
+  h2, h3, .host > header { break-after: avoid; }
 }
 """

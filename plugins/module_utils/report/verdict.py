@@ -28,12 +28,18 @@ class Seen:
     own: Sequence[TaskFailed] = ()
     common: Sequence[TaskFailed] = ()
     check_mode: bool = False
+    ended: bool = True
 
 
 def worst(statuses: Iterable[str]) -> str:
     """The status that decides: blocked means that something failed, so both come before warned."""
     found = set(statuses)
     return next((status for status in (FAILED, BLOCKED, WARNED, PASSED, SKIPPED) if status in found), NO_RUN)
+
+
+def many(count: int, thing: str) -> str:
+    """'1 host', '2 hosts'."""
+    return f"{count} {thing}{'' if count == 1 else 's'}"
 
 
 def of_host(seen: Seen) -> tuple[str, str]:
@@ -46,7 +52,7 @@ def of_host(seen: Seen) -> tuple[str, str]:
         names = ", ".join(check.id for check in bad_checks)
         return FAILED, f"{names}: {_first_line(bad_checks[0].detail or bad_checks[0].actual)}"
     if bad_tests:
-        return FAILED, f"{len(bad_tests)} of {len(seen.tests)} tests failed: {bad_tests[0].name}"
+        return FAILED, f"{len(bad_tests)} of {many(len(seen.tests), 'test')} failed: {bad_tests[0].name}"
     if seen.suite_status:
         return FAILED, f"the suite ended with status {seen.suite_status}"
     if seen.own:
@@ -69,8 +75,10 @@ def _good(seen: Seen) -> tuple[str, str]:
         return WARNED, _counts(seen)
     if seen.checks or seen.tests or seen.suite_status == 0:
         return PASSED, _counts(seen)
+    if not seen.ended:
+        return NO_RUN, "the run ended before this host was checked"
     if seen.vm or seen.stats.get("ok"):
-        return PASSED, _vm_words(seen.vm) if seen.vm else f"{seen.stats['ok']} tasks"
+        return PASSED, _vm_words(seen.vm) if seen.vm else many(seen.stats["ok"], "task")
     return NO_RUN, "nothing ran on this host"
 
 
@@ -78,10 +86,10 @@ def _counts(seen: Seen) -> str:
     words = []
     if seen.checks:
         warned = sum(check.status == WARNED for check in seen.checks)
-        words.append(f"{len(seen.checks)} checks" + (f", {warned} warned" if warned else ""))
+        words.append(many(len(seen.checks), "check") + (f", {warned} warned" if warned else ""))
     if seen.tests:
         passed = sum(test.status == PASSED for test in seen.tests)
-        words.append(f"{passed} of {len(seen.tests)} tests passed")
+        words.append(f"{passed} of {many(len(seen.tests), 'test')} passed")
     return "; ".join(words) or "verified"
 
 

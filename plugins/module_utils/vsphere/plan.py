@@ -212,9 +212,10 @@ def plan(wish: VmWish, actual: VmActual | None, source: VmActual | None, marks: 
 def _clone(wish: VmWish, source: VmActual, marks: Marks) -> Operation:
     """The clone call carries the whole wish and the marks, so that no VM ever exists without its owner.
 
-    Keys are written even where the template has them: not every vCenter copies a template's extraConfig.
+    Keys are written even where the template has them: not every vCenter copies a template's extraConfig. CPUs and
+    memory are written even where they equal the template's, which may be another one by the time of the call.
     """
-    changes = compare(wish, replace(source, extra_config={}))
+    changes = compare(wish, replace(source, cpus=0, memory_mb=0, extra_config={}))
     changes += [
         Change(f"extra_config.{key}", None, value)
         for key, value in (

@@ -49,7 +49,7 @@ class Recorded:
 
     info: RunInfo
     events: tuple[Event, ...]
-    evidence: Evidence = Evidence()
+    evidence: Evidence
     now: float = START + 72
 
     def report(self, *, going: bool = False) -> Report:
@@ -115,7 +115,8 @@ def gate(host: str, *, broken: bool = False) -> GateRan:
     if broken:
         why = "cuDNN is not found: either its wheel is absent or shadowed, or driver and CUDA do not match"
         missing = "ImportError: libcudnn.so.8: cannot open shared object file: No such file or directory"
-        mend = f"Install it again: delete /home/tester/nano-env on the guest, then: ansible-playbook playbooks/configure.yml --limit {host}"
+        configure = f"ansible-playbook playbooks/configure.yml --limit {host}"
+        mend = f"Install it again: delete /home/tester/nano-env on the guest, then: {configure}"
         checks.append(Check("model.import", title, "failed", expected, missing, why, mend, 0.21))
         checks.append(
             Check("model.picture", drawing, "blocked", detail="not run: it needs model.import, which is failed")
