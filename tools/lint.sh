@@ -2,6 +2,7 @@
 # Every linter, the same in CI and here. Stops at the first that finds something.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+export PATH=$PWD/.venv/bin:$PATH
 step() {
   local started=$SECONDS
   printf 'lint: %s ... ' "$1"
@@ -12,15 +13,22 @@ step() {
   fi
   printf 'ok (%d s)\n' $((SECONDS - started))
 }
+# Each function is one chain of &&: `set -e` does not reach into a condition.
 documents() {
-  ansible-doc -t module nanobanana.testbed.fleet nanobanana.testbed.preflight_guest nanobanana.testbed.preflight_inventory
-  ansible-doc -t filter nanobanana.testbed.wishes
-  ansible-doc -t callback nanobanana.testbed.report
+  export ANSIBLE_CONFIG=$PWD/ansible.cfg
+  local kind file
+  for kind in module filter callback; do
+    local folder=plugins/$kind
+    [ "$kind" = module ] && folder=plugins/modules
+    for file in "$folder"/*.py; do
+      ansible-doc -t "$kind" "nanobanana.testbed.$(basename "$file" .py)" || return 1
+    done
+  done
   antsibull-docs lint-collection-docs --plugin-docs --disallow-unknown-collection-refs --skip-rstcheck .
 }
 go_vet() {
   local go
-  go=$(python -m lab go)
+  go=$(python -c 'from lab.machine import go_program; print(go_program())') &&
   (cd lab/vcenter && "$go" vet ./... && test -z "$("$(dirname "$go")/gofmt" -l .)")
 }
 mkdir -p .cache

@@ -111,11 +111,11 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:  # noqa: ARG002
         """A task begins, and the one before it has ended."""
-        self._events.append(events.TaskStarted(time.time(), events.clean(task.get_name())))
+        self._events.append(events.TaskStarted(time.time(), events.clean(_name(task))))
 
     def v2_playbook_on_handler_task_start(self, task: Any) -> None:
         """A handler begins."""
-        self._events.append(events.TaskStarted(time.time(), events.clean(task.get_name())))
+        self._events.append(events.TaskStarted(time.time(), events.clean(_name(task))))
 
     def v2_runner_on_ok(self, result: Any) -> None:
         """Take what the testbed's own tasks answer."""
@@ -181,7 +181,7 @@ class CallbackModule(CallbackBase):
         return "teardown" if state == "absent" else ""
 
     def _fail(self, result: Any, *, unreachable: bool) -> None:
-        name, fields = result.task.get_name(), result.task_fields
+        name, fields = _name(result.task), result.task_fields
         self._events.append(
             events.TaskFailed(
                 at=time.time(),
@@ -231,6 +231,11 @@ class CallbackModule(CallbackBase):
             line = f"{host.name:<{width}}  {host.status.replace('_', ' '):<8}  {host.reason}"
             self._display.display(line, color=COLOURS.get(host.status))
         self._display.display(f"{report.headline}. Report: {_shown(str(self._folder.path / 'report.html'))}")
+
+
+def _name(task: Any) -> str:
+    """'role : task'; the collection's own name before each role would only push the rest out of sight."""
+    return str(task.get_name(include_role_fqcn=False))
 
 
 def _shown(path: str) -> str:

@@ -9,7 +9,7 @@ name: wishes
 short_description: Collect the wishes of hosts from their C(vm_*) variables
 version_added: 0.1.0
 author:
-  - The nanobanana.testbed developers
+  - The nanobanana.testbed developers (@nanobanana-testbed)
 description:
   - Turns host names into the list that P(nanobanana.testbed.fleet#module) takes. Every variable of a host that begins
     with C(vm_) becomes a field without that prefix, unknown ones included, so that fleet can refuse them.

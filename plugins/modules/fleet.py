@@ -16,7 +16,7 @@ description:
   - A VM carries its owner, run and expiry from the clone call on. A VM without the owner's mark is never changed or removed.
   - A run that was killed is finished by the next one, and two runs at once end in the same VMs.
 author:
-  - The nanobanana.testbed developers
+  - The nanobanana.testbed developers (@nanobanana-testbed)
 extends_documentation_fragment:
   - nanobanana.testbed.vsphere
 attributes:

@@ -14,7 +14,7 @@ description:
     for something that cannot be read. One error names everything that is wrong, and the next thing to type.
   - Runs on the control node and changes nothing.
 author:
-  - The nanobanana.testbed developers
+  - The nanobanana.testbed developers (@nanobanana-testbed)
 attributes:
   check_mode:
     description: Works in check mode as otherwise, because it changes nothing.

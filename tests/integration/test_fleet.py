@@ -226,7 +226,7 @@ def test_two_runs_at_once_end_in_one_set_of_vms(lab: Lab) -> None:
 
     vms = [wish(f"vm-{number}") for number in range(6)]
     with ThreadPoolExecutor(2) as pool:
-        outcomes = [future.result() for future in [pool.submit(lab.fleet, *vms) for _ in range(2)]]
+        outcomes = [future.result() for future in [pool.submit(lab.fleet, *vms) for _turn in range(2)]]
     assert [outcome.error for outcome in outcomes] == [None, None]
     assert vm_names(lab) == [vm["name"] for vm in vms]
     with session(lab) as content:

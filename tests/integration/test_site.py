@@ -66,7 +66,7 @@ def start(lab: Lab, *arguments: str) -> subprocess.Popen[bytes]:
 
 
 def wait_for_call(lab: Lab, method: str, since: int) -> None:
-    for _ in range(300):
+    for _look in range(300):
         if any(call["method"] == method for call in lab.calls()[since:]):
             return
         time.sleep(0.1)

@@ -120,28 +120,20 @@ def _stage(stage: Stage) -> Html:
 
 
 def _failures(failures: Iterable[TaskFailed]) -> Html:
-    cards = [
-        el(
-            "article",
-            el(
-                "header",
-                el(
-                    "b",
-                    "every host" if failure.for_all else failure.host,
-                    ": unreachable" if failure.unreachable else "",
-                ),
-                el("span", failure.task, class_="soft"),
-            ),
-            el("pre", failure.message),
-            class_="failure",
-        )
-        for failure in failures
-    ]
+    """What failed in the same words on many hosts is said once."""
+    alike: dict[tuple[str, str, bool, bool], list[str]] = {}
+    for failure in failures:
+        key = (failure.task, failure.message, failure.unreachable, failure.for_all)
+        alike.setdefault(key, []).append(failure.host)
+    cards = [_failure(*key, hosts) for key, hosts in alike.items()]
     return el("section", el("h2", "What failed"), *cards) if cards else Html()
 
 
-def _whom(failure: TaskFailed) -> str:
-    return "every host" if failure.for_all else el("a", failure.host, href=f"#host-{failure.host}")
+def _failure(task: str, message: str, unreachable: bool, for_all: bool, hosts: list[str]) -> Html:
+    links = [el("a", host, href=f"#host-{host}", class_="name") for host in hosts]
+    whom = "every host" if for_all else join(*_listed(links))
+    header = el("header", el("b", whom, ": unreachable" if unreachable else ""), el("span", task, class_="soft"))
+    return el("article", header, el("pre", message), class_="failure")
 
 
 def _table(kind: str, heads: Iterable[str], rows: Iterable[Iterable[str]]) -> Html:

@@ -45,7 +45,7 @@ def updated(role: Path) -> str:
     text = (role / "README.md").read_text(encoding="utf-8")
     if BEGIN not in text or END not in text:
         raise ValueError(f"{role.name}/README.md: expected the lines {BEGIN} and {END}; found not both")
-    head, _, rest = text.partition(BEGIN)
+    head, _begin, rest = text.partition(BEGIN)
     return f"{head}{BEGIN}\n{table(role)}\n{END}{rest.partition(END)[2]}"
 
 

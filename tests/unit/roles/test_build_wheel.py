@@ -73,7 +73,7 @@ def test_a_wheel_is_built_once_and_is_the_same_each_time(script: ModuleType, pro
     assert script.cached(project, tmp_path / "one", key) == (wheel, False)
     os.utime(project / "src/tiny/__init__.py", (1, 1))
     (project / "src/tiny/__init__.py").chmod(0o755)
-    other, _ = script.cached(project, tmp_path / "two", key)
+    other, _built = script.cached(project, tmp_path / "two", key)
     assert other.read_bytes() == wheel.read_bytes()
     assert sorted(path.name for path in project.iterdir()) == ["pyproject.toml", "src"]
 

@@ -38,7 +38,7 @@ def probe() -> ModuleType:
 def test_the_wanted_minor_version_comes_first_then_the_systems_choice(
     probe: ModuleType, there: dict[str, str], taken: str
 ) -> None:
-    path, version, _ = probe.from_system(
+    path, version, _why = probe.from_system(
         "3.10.12", which=lambda name: name if name in there else None, asked=lambda path, module: (there[path], True)
     )
     assert (path, version) == (taken, there.get(taken, ""))

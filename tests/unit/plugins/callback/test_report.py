@@ -56,7 +56,7 @@ def play(file: str = "provision.yml") -> Any:
 
 def result(action: str, content: dict[str, Any], host: str = "h1", loop: Any = None, **fields: Any) -> Any:
     """A task result as ansible-core 2.19 hands it to callbacks."""
-    task = SimpleNamespace(action=action, resolved_action=action, loop=loop, get_name=lambda: "role : The task")
+    task = SimpleNamespace(action=action, resolved_action=action, loop=loop, get_name=lambda **_: "role : The task")
     where = SimpleNamespace(get_name=lambda: host)
     return SimpleNamespace(result=content, task=task, host=where, task_fields=fields, task_name="The task")
 
@@ -116,7 +116,7 @@ def test_a_run_id_that_is_no_folders_name_is_refused_with_a_warning(start: Any, 
 def test_a_run_leaves_report_documents_and_a_short_block(start: Any, tmp_path: Path) -> None:
     callback = start("r1")
     callback.v2_playbook_on_play_start(play())
-    callback.v2_playbook_on_task_start(SimpleNamespace(get_name=lambda: "Make VMs"), False)
+    callback.v2_playbook_on_task_start(SimpleNamespace(get_name=lambda **_: "Make VMs"), False)
     callback.v2_runner_on_ok(result(report.FLEET, FLEET))
     callback.v2_playbook_on_play_start(play("preflight_guest.yml"))
     callback.v2_runner_on_ok(result(report.GATE, GATE))

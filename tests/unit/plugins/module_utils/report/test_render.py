@@ -112,6 +112,16 @@ def test_the_first_words_are_verdict_failures_and_stand_ins(bad_run: Any) -> Non
     assert order == sorted(order)
 
 
+def test_what_failed_alike_on_many_hosts_is_said_once() -> None:
+    failures = [TaskFailed(1.0, host, "Install", "no package 'acl'", "configure") for host in ("h1", "h2")]
+    other = TaskFailed(1.0, "h3", "Install", "disk full", "configure")
+    report = build.build(RunInfo("r", 0.0), [*failures, other, RunEnded(2.0, {})], Evidence(), 2.0)
+    words = read(render.page(report)).words
+    assert words.count("no package 'acl'") == 1
+    assert "h1\n, \nh2\n" in words
+    assert words.count("disk full") == 1
+
+
 def test_a_failed_check_shows_how_to_mend_it(bad_run: Any) -> None:
     words = read(render.page(bad_run.report())).words
     card = words[words.index("Host by host") :]

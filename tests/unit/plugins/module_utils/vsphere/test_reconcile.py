@@ -189,7 +189,7 @@ def test_a_fault_stops_its_vm_and_no_other(vcenter: FakeVcenter) -> None:
 
 
 def test_endless_conflict_ends_in_a_message(vcenter: FakeVcenter) -> None:
-    vcenter.faults["a"] = [vim.fault.TaskInProgress() for _ in range(100)]
+    vcenter.faults["a"] = [vim.fault.TaskInProgress() for _turn in range(100)]
     todo = machines("a")
     run(vcenter, todo)
     assert todo[0].error is not None
