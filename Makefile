@@ -63,5 +63,5 @@ integration: setup ## The tests against the lab's vCenter and real guests
 
 clean: ## Remove what the other verbs made in this checkout
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m lab down --purge; fi
-	@rm -rf .venv .cache .collections artifacts nanobanana-testbed-*.tar.gz
+	@rm -rf .venv .cache .collections artifacts tests/output engine/build nanobanana-testbed-*.tar.gz
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

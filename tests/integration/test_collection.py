@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import tarfile
 from pathlib import Path
@@ -62,3 +63,25 @@ def test_an_installed_playbook_runs_by_its_name(built: Path, tmp_path: Path) -> 
     done = subprocess.run(command, cwd=tmp_path, env=env, check=False, capture_output=True, text=True)
     assert done.returncode == 2
     assert "found the template's FILL_IN" in done.stdout + done.stderr
+
+
+def test_an_edited_module_is_what_the_next_run_runs(tmp_path: Path) -> None:
+    """A checkout in another folder, an edit, and nothing else in between."""
+    for name in ("plugins", "playbooks", "roles", "meta", "inventories"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    for name in ("ansible.cfg", "galaxy.yml", "Makefile", "site.yml"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    tmp_path.chmod(0o755)
+    link = ".collections/ansible_collections/nanobanana/testbed"
+    subprocess.run(["make", "-s", link], cwd=tmp_path, check=True, capture_output=True)
+
+    def output() -> str:
+        env = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
+        command = [str(BIN / "ansible-playbook"), "-i", "/dev/null", "site.yml"]
+        done = subprocess.run(command, cwd=tmp_path, env=env, check=False, capture_output=True, text=True)
+        return done.stdout + done.stderr
+
+    assert "expected at least one host" in output()
+    edited = tmp_path / "plugins/plugin_utils/inventory.py"
+    edited.write_text(edited.read_text().replace("at least one host", "somebody to be at home"))
+    assert "expected somebody to be at home" in output()

@@ -112,7 +112,9 @@ def test_misspelt_variable(lab: Lab) -> None:
     refused(lab, *extra(vm_memroy_mb=6144), parts=parts)
 
 
-@pytest.mark.parametrize("playbook", ["site.yml", "playbooks/provision.yml", "playbooks/teardown.yml"])
+@pytest.mark.parametrize(
+    "playbook", ["site.yml", *(f"playbooks/{verb}.yml" for verb in ("provision", "configure", "verify", "teardown"))]
+)
 def test_empty_inventory(lab: Lab, playbook: str) -> None:
     parts = ["inventory /dev/null: expected at least one host in the groups baseline, compatibility, stress"]
     refused(lab, "-i", "/dev/null", playbook, parts=parts)

@@ -7,9 +7,11 @@ import dataclasses
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import TestbedError
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import lookup
 from pyVim.connect import Disconnect, SmartConnect
@@ -242,3 +244,17 @@ def test_outcome_keeps_user_data_out(lab: Lab) -> None:
     outcome = lab.fleet(wish("a"))
     assert "s3cret-userdata" not in str(dataclasses.asdict(outcome))
     assert "s3cret-userdata" not in "\n".join(str(call) for call in lab.calls())
+
+
+def test_one_module_default_gives_the_connection_to_the_whole_group(lab: Lab, tmp_path: Path) -> None:
+    task = {
+        "name": "Read",
+        "nanobanana.testbed.fleet": {"state": "gathered", "owner": "tests", "vms": [{"name": "nobody"}]},
+        "register": "found",
+    }
+    check = {"name": "See", "ansible.builtin.assert": {"that": "not found.vms.nobody.exists"}}
+    defaults = {"group/nanobanana.testbed.vsphere": lab.connection()}
+    play = {"hosts": "localhost", "gather_facts": False, "module_defaults": defaults, "tasks": [task, check]}
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    done = lab.playbook("-i", "/dev/null", str(tmp_path / "play.yml"))
+    assert done.returncode == 0, done.stdout + done.stderr

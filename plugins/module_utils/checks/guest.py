@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Dict, List, Sequence, Tuple
 
-from . import guest_os, guest_python, model_import, model_picture
+from . import guest_machine, guest_os, guest_python, model_import, model_picture
 from .host import Host
 from .result import Check, Result
 
@@ -40,6 +40,12 @@ def catalogue(host: Host, wish: Wish) -> Tuple[Check, ...]:
             title="The guest runs the wished operating system",
             fix="Clone from a template with that system (vm_template), correct the wish, or allow a stand-in.",
             probe=partial(guest_os.probe, host, wish.os, wish.allow_stand_in),
+        ),
+        Check(
+            id="guest.machine",
+            title="The guest is a VM on VMware",
+            fix="Look which machine the inventory's ansible_host names, or allow a stand-in.",
+            probe=partial(guest_machine.probe, host, wish.allow_stand_in),
         ),
         Check(
             id="guest.python",

@@ -39,7 +39,7 @@ from .model import (
 
 SLOWEST = 8
 # The checks whose warning means that something else took the place of what was wished.
-STAND_IN_CHECKS = {"guest.os": "Operating system", "guest.python": "Python"}
+STAND_IN_CHECKS = {"guest.os": "Operating system", "guest.machine": "Machine", "guest.python": "Python"}
 
 
 @dataclass

@@ -38,6 +38,7 @@ class FakeHost:
 
     def __init__(self, **answers: Completed) -> None:
         good = {
+            "detect-virt": Completed(0, "podman\n"),
             "version": Completed(0, "Python 3.11.2\n"),
             "nano_banana": Completed(0, "0.1.0\n/v/nano_banana/__init__.py\n"),
             "generate": Completed(0, "{}"),
@@ -48,7 +49,7 @@ class FakeHost:
 
     def run(self, argv: Sequence[str], timeout: float) -> Completed:
         line = " ".join(argv)
-        word = next(word for word in ("generate", "measure", "nano_banana", "version") if word in line)
+        word = next(word for word in ("detect-virt", "generate", "measure", "nano_banana", "version") if word in line)
         self.ran.append(word)
         return self.answers[word]
 
@@ -73,6 +74,7 @@ def test_a_good_guest_passes_and_its_stand_ins_are_named() -> None:
     assert answer["changed"] is False
     assert statuses(answer) == {
         "guest.os": "warned",
+        "guest.machine": "warned",
         "guest.python": "warned",
         "model.import": "passed",
         "model.picture": "passed",
@@ -92,9 +94,9 @@ def test_an_import_that_fails_blocks_the_picture_and_the_message_says_it_all() -
     host = FakeHost(nano_banana=Completed(1, err="ModuleNotFoundError: No module named 'nano_banana'"))
     answer = gate(host)
     assert statuses(answer)["model.picture"] == "blocked"
-    assert host.ran == ["version", "nano_banana"]
+    assert host.ran == ["detect-virt", "version", "nano_banana"]
     assert answer["msg"].splitlines() == [
-        "Guest gate of nb-stress-01: 1 of 4 checks failed.",
+        "Guest gate of nb-stress-01: 1 of 5 checks failed.",
         "model.import: The engine can be imported",
         "  why:      the import ended with status 1",
         "  expected: import nano_banana prints a version",
@@ -124,7 +126,7 @@ def test_check_mode_on_a_bare_guest_skips_with_reasons_and_does_not_fail() -> No
 def test_check_mode_on_a_configured_guest_draws_nothing() -> None:
     host = FakeHost()
     assert statuses(gate(host, check_mode=True))["model.picture"] == "skipped"
-    assert host.ran == ["version", "nano_banana"]
+    assert host.ran == ["detect-virt", "version", "nano_banana"]
 
 
 def test_an_answer_is_plain_data() -> None:

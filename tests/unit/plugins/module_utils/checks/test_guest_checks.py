@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""guest.os, guest.python and model.import: tables of what a guest may answer."""
+"""guest.os, guest.machine, guest.python and model.import: tables of what a guest may answer."""
 
 from __future__ import annotations
 
 import pytest
-from ansible_collections.nanobanana.testbed.plugins.module_utils.checks import guest_os, guest_python, model_import
+from ansible_collections.nanobanana.testbed.plugins.module_utils.checks import (
+    guest_machine,
+    guest_os,
+    guest_python,
+    model_import,
+)
 from ansible_collections.nanobanana.testbed.plugins.module_utils.checks.host import NOT_FOUND, TIMED_OUT, Completed
 from ansible_collections.nanobanana.testbed.plugins.module_utils.checks.result import (
     FAILED,
@@ -119,3 +124,21 @@ def test_an_import_that_works_says_which_version_and_file() -> None:
     outcome = model_import.judge(Completed(0, "0.1.0\n/venv/nano_banana/__init__.py\n"), False)
     assert outcome.actual == "nano_banana 0.1.0"
     assert outcome.evidence == {"engine": "0.1.0", "file": "/venv/nano_banana/__init__.py"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "allowed", "status", "actual"),
+    [
+        (Completed(0, "vmware\n"), False, PASSED, "a VM on VMware"),
+        (Completed(0, "podman\n"), True, WARNED, "a container (podman)"),
+        (Completed(0, "podman\n"), False, FAILED, "a container (podman)"),
+        (Completed(0, "kvm\n"), True, WARNED, "another VM (kvm)"),
+        (Completed(0, "kvm\n"), False, FAILED, "another VM (kvm)"),
+        (Completed(1, "none\n"), False, FAILED, "a bare machine"),
+        (Completed(NOT_FOUND, err="systemd-detect-virt: No such file"), False, SKIPPED, ""),
+        (Completed(TIMED_OUT), False, SKIPPED, ""),
+    ],
+)
+def test_the_guest_says_what_machine_it_is(answer: Completed, allowed: bool, status: str, actual: str) -> None:
+    outcome = guest_machine.judge(answer, allowed)
+    assert (outcome.status, outcome.actual) == (status, actual)
