@@ -78,6 +78,8 @@ def _nic_change(wish: VmWish, index: int, change: Change, actual: VmActual, plac
     if change.before is not None:
         card = actual.devices[actual.nics[index].key]
         card.backing = backing
+        if actual.is_template:
+            card.macAddress = None  # a clone has to get an address of its own
         return _device("edit", card)
     connectable = vim.vm.device.VirtualDevice.ConnectInfo(startConnected=True, connected=True, allowGuestControl=True)
     card = vim.vm.device.VirtualVmxnet3(
