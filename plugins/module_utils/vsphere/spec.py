@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import DATA_BUS, VmActual, disk_unit
@@ -16,33 +18,73 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.wish im
 NEW_CONTROLLER_KEY = -101  # negative keys are placeholders that vCenter replaces
 
 
+@dataclass
+class _Draft:
+    """A ConfigSpec in the making, and what its parts are made from."""
+
+    wish: VmWish
+    actual: VmActual
+    place: Place | None
+    spec: Any
+    devices: list[Any] = field(default_factory=list)
+
+
 def config_spec(wish: VmWish, changes: Iterable[Change], actual: VmActual, place: Place | None) -> Any:
     """The ConfigSpec that brings the changes about; ``actual`` is the VM, or the template of a clone."""
     changes = list(changes)
-    spec = vim.vm.ConfigSpec()
-    devices: list[Any] = []
+    draft = _Draft(wish, actual, place, vim.vm.ConfigSpec())
     for change in changes:
-        head, _dot, rest = change.what.partition(".")
-        if head == "cpus":
-            spec.numCPUs = change.after
-        elif head == "memory_mb":
-            spec.memoryMB = change.after
-        elif head == "memory_locked":
-            spec.memoryReservationLockedToMax = change.after
-        elif head == "memory_reservation_mb":
-            spec.memoryAllocation = vim.ResourceAllocationInfo(reservation=change.after)
-        elif head == "video_3d":
-            card = actual.devices[actual.video_key]
-            card.enable3DSupport = change.after
-            devices.append(_device("edit", card))
-        elif head == "extra_config":
-            spec.extraConfig.append(vim.option.OptionValue(key=rest, value=change.after))
-        elif head.startswith("networks["):
-            devices.append(_nic_change(wish, int(head[9:-1]), change, actual, place))
-    devices += _disk_changes(wish, changes, actual)
-    if devices:
-        spec.deviceChange = devices
-    return spec
+        head = re.split(r"[.\[]", change.what, maxsplit=1)[0]
+        if head != "disks":
+            _WRITERS[head](draft, change)
+    draft.devices += _disk_changes(wish, changes, actual)
+    if draft.devices:
+        draft.spec.deviceChange = draft.devices
+    return draft.spec
+
+
+def _write_cpus(draft: _Draft, change: Change) -> None:
+    draft.spec.numCPUs = change.after
+
+
+def _write_memory(draft: _Draft, change: Change) -> None:
+    draft.spec.memoryMB = change.after
+
+
+def _write_memory_lock(draft: _Draft, change: Change) -> None:
+    draft.spec.memoryReservationLockedToMax = change.after
+
+
+def _write_memory_reservation(draft: _Draft, change: Change) -> None:
+    draft.spec.memoryAllocation = vim.ResourceAllocationInfo(reservation=change.after)
+
+
+def _write_video(draft: _Draft, change: Change) -> None:
+    card = draft.actual.devices[draft.actual.video_key]
+    card.enable3DSupport = change.after
+    draft.devices.append(_device("edit", card))
+
+
+def _write_extra_config(draft: _Draft, change: Change) -> None:
+    key = change.what.removeprefix("extra_config.")
+    draft.spec.extraConfig.append(vim.option.OptionValue(key=key, value=change.after))
+
+
+def _write_network(draft: _Draft, change: Change) -> None:
+    index = int(change.what.removeprefix("networks[").removesuffix("]"))
+    draft.devices.append(_nic_change(draft.wish, index, change, draft.actual, draft.place))
+
+
+# One writer for each kind of change that compare() in plan.py finds; disks need a look at all of theirs at once.
+_WRITERS: dict[str, Callable[[_Draft, Change], None]] = {
+    "cpus": _write_cpus,
+    "memory_mb": _write_memory,
+    "memory_locked": _write_memory_lock,
+    "memory_reservation_mb": _write_memory_reservation,
+    "video_3d": _write_video,
+    "extra_config": _write_extra_config,
+    "networks": _write_network,
+}
 
 
 def reconfigure_spec(wish: VmWish, changes: Iterable[Change], actual: VmActual, place: Place | None) -> Any:

@@ -7,13 +7,13 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import Problem, TestbedError, nearest
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.reader import Reader
 
-T = TypeVar("T")
 MAX_NAME = 80  # vCenter's limit for the name of a VM
 HOSTNAME = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", re.IGNORECASE)
 
@@ -110,75 +110,7 @@ class VmWish:
         return self.customization.hostname or self.name
 
 
-class _Reader:
-    """Reads one VM's mapping and keeps every problem, so that all of them are told at once."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.problems: list[Problem] = []
-
-    def bad(self, path: str, expected: str, found: object, next_step: str = "") -> None:
-        shown = "nothing" if found is None else repr(found)
-        self.problems.append(Problem(f"{self.name}: vm_{path}", expected, shown, next_step))
-
-    def integer(self, path: str, value: Any, low: int, high: int, unit: str, fallback: int) -> int:
-        expected = f"a whole number of {unit} from {low} to {high}"
-        number: int | None = None
-        if isinstance(value, int) and not isinstance(value, bool):
-            number = value
-        elif isinstance(value, str) and re.fullmatch(r"[0-9]{1,12}", value.strip()):
-            number = int(value)
-        if number is None or not low <= number <= high:
-            hint = "6 GB of memory are written 6144" if path == "memory_mb" else ""
-            self.bad(path, expected, value, hint)
-            return fallback
-        return number
-
-    def text(self, path: str, value: Any, *, empty: bool = True) -> str:
-        if value is None and empty:
-            return ""
-        if not isinstance(value, str) or (not empty and not value.strip()):
-            self.bad(path, "a text", value)
-            return ""
-        return str(value)  # drops Ansible's own subclasses of str, which YAML and SOAP writers do not know
-
-    def choice(self, path: str, value: Any, known: tuple[str, ...]) -> str:
-        if value not in known:
-            self.bad(path, f"one of {', '.join(known)}", value)
-            return known[0]
-        return str(value)
-
-    def boolean(self, path: str, value: Any) -> bool:
-        if isinstance(value, bool):
-            return value
-        if isinstance(value, str) and value.lower() in ("true", "false", "yes", "no"):
-            return value.lower() in ("true", "yes")
-        self.bad(path, "true or false", value)
-        return False
-
-    def mapping(self, path: str, value: Any, known: Iterable[str] | None) -> dict[str, Any]:
-        """A mapping whose keys are all known; ``known=None`` takes any key."""
-        if value is None:
-            return {}
-        if not isinstance(value, Mapping):
-            self.bad(path, "a mapping", value)
-            return {}
-        names = None if known is None else tuple(known)
-        for key in value:
-            if names is not None and key not in names:
-                self.bad(f"{path}.{key}", f"one of {', '.join(names)}", key, nearest(str(key), names))
-        return {str(key): item for key, item in value.items() if names is None or key in names}
-
-    def listing(self, path: str, value: Any, read: Callable[[str, Any], T]) -> tuple[T, ...]:
-        if value is None:
-            return ()
-        if not isinstance(value, (list, tuple)):
-            self.bad(path, "a list", value)
-            return ()
-        return tuple(read(f"{path}[{index}]", item) for index, item in enumerate(value))
-
-
-def _template(reader: _Reader, value: Any) -> Template:
+def _template(reader: Reader, value: Any) -> Template:
     if value is None:
         reader.bad("template", "a mapping of library and item", None, "name the Content Library and its item")
     values = reader.mapping("template", value, ("library", "item"))
@@ -190,7 +122,7 @@ def _template(reader: _Reader, value: Any) -> Template:
     )
 
 
-def _disk(reader: _Reader, path: str, value: Any) -> Disk:
+def _disk(reader: Reader, path: str, value: Any) -> Disk:
     values = reader.mapping(path, value, ("name", "size_gb", "provisioning"))
     return Disk(
         reader.text(f"{path}.name", values.get("name"), empty=False),
@@ -201,7 +133,7 @@ def _disk(reader: _Reader, path: str, value: Any) -> Disk:
     )
 
 
-def _network(reader: _Reader, path: str, value: Any) -> Network:
+def _network(reader: Reader, path: str, value: Any) -> Network:
     values = reader.mapping(path, value, ("network", "adapter"))
     return Network(
         reader.text(f"{path}.network", values.get("network"), empty=False),
@@ -209,7 +141,7 @@ def _network(reader: _Reader, path: str, value: Any) -> Network:
     )
 
 
-def _placement(reader: _Reader, value: Any) -> Placement:
+def _placement(reader: Reader, value: Any) -> Placement:
     names = ("datacenter", "folder", "cluster", "host", "resource_pool", "datastore")
     values = reader.mapping("placement", value, names)
     return Placement(**{name: reader.text(f"placement.{name}", values.get(name)) for name in names})
@@ -222,7 +154,7 @@ def userdata_text(value: Any) -> Any:
     return value
 
 
-def _customization(reader: _Reader, value: Any) -> Customization:
+def _customization(reader: Reader, value: Any) -> Customization:
     values = reader.mapping("customization", value, ("method", "hostname", "userdata", "metadata"))
     wish = Customization(
         reader.choice("customization.method", values.get("method", "cloud_init"), ("cloud_init", "none")),
@@ -241,7 +173,7 @@ def _customization(reader: _Reader, value: Any) -> Customization:
     return wish
 
 
-def _tweaks(reader: _Reader, value: Any) -> Tweaks:
+def _tweaks(reader: Reader, value: Any) -> Tweaks:
     switches = ("balloon", "page_sharing", "accel_3d", "reserve_memory")
     values = reader.mapping("tweaks", value, (*switches, "extra_config"))
     flags = {name: reader.boolean(f"tweaks.{name}", values[name]) for name in switches if name in values}
@@ -261,7 +193,7 @@ def _tweaks(reader: _Reader, value: Any) -> Tweaks:
     return wish
 
 
-def _lifecycle(reader: _Reader, value: Any) -> Lifecycle:
+def _lifecycle(reader: Reader, value: Any) -> Lifecycle:
     names = ("ttl_hours", "power", "wait_seconds", "address_networks")
     values = reader.mapping("lifecycle", value, names)
 
@@ -297,7 +229,7 @@ FIELDS = (
 )
 
 
-def _check_name(reader: _Reader, name: Any) -> str:
+def _check_name(reader: Reader, name: Any) -> str:
     if not isinstance(name, str) or not name or len(name) > MAX_NAME or re.search(r"[%/\\]", name):
         reader.problems.append(
             Problem(f"VM name {name!r}", rf"1 to {MAX_NAME} characters without %, / and \ ", repr(name))
@@ -307,7 +239,7 @@ def _check_name(reader: _Reader, name: Any) -> str:
 
 
 def _one(raw: Mapping[str, Any]) -> tuple[VmWish, list[Problem]]:
-    reader = _Reader(str(raw.get("name", "?")))
+    reader = Reader(str(raw.get("name", "?")))
     name = _check_name(reader, raw.get("name"))
     for key in raw:
         if key != "name" and key not in FIELDS:
@@ -358,7 +290,7 @@ def parse_names(raw: Iterable[Mapping[str, Any]]) -> list[str]:
     problems: list[Problem] = []
     names: list[str] = []
     for item in raw:
-        reader = _Reader(str(item.get("name", "?")))
+        reader = Reader(str(item.get("name", "?")))
         names.append(_check_name(reader, item.get("name")))
         problems += reader.problems
     problems += _duplicates(names)
