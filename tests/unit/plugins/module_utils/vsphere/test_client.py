@@ -64,8 +64,8 @@ def test_unknown_host() -> None:
 
 def test_silence_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "CONNECT_SECONDS", 0.5)
-    with server(lambda peer: peer.settimeout(2) or (peer.recv(1) and None)) as port:
-        assert failure(connection(port)).error_code in ("no_answer", "no_tls", "unreachable")
+    with server(lambda peer: time.sleep(1.5)) as port:
+        assert failure(connection(port)).error_code == "no_answer"
 
 
 def test_a_server_without_tls() -> None:
