@@ -57,6 +57,7 @@ class Lab:
     def fleet(self, *vms: dict[str, Any], check: bool = False, **options: Any) -> Outcome:
         """Call the module's logic as main() does, without a process of its own."""
         params = {"owner": "tests", "run": "r1", "state": "present", "all_owned": False, "concurrency": 8}
+        params |= {"expired_only": False, "adopt": False}
         return fleet.act({**self.connection(), **params, **options, "vms": list(vms)}, check=check)[0]
 
     def playbook(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
