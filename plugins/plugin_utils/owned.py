@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From the VMs of an owner to an inventory's hosts, variables and groups. Pure; read by the inventory plugin ``owned``."""
+"""From the VMs of an owner to hosts, variables and groups. Pure; used by the inventory plugin ``owned``."""
 
 from __future__ import annotations
 
