@@ -48,9 +48,51 @@ options:
     type: bool
     default: false
   concurrency:
-    description: How many operations are under way in vCenter at once. vCenter runs 8 clones of one source at a time.
+    description: How many operations are under way in vCenter at once, of all kinds together.
     type: int
-    default: 8
+    default: 32
+  limits:
+    description: How many operations of a kind, or in a place, are under way at once. 0 means that there is no such limit.
+    type: dict
+    default: {}
+    suboptions:
+      clone:
+        description: Clones of one source. vCenter runs 8 at a time and queues the ninth.
+        type: int
+        default: 8
+      reconfigure:
+        description: Reconfigurations.
+        type: int
+        default: 16
+      power:
+        description: Power operations.
+        type: int
+        default: 16
+      destroy:
+        description: Removals.
+        type: int
+        default: 16
+      host:
+        description: Operations on one host, for VMs whose placement names it.
+        type: int
+        default: 0
+      datastore:
+        description: Clones onto one datastore.
+        type: int
+        default: 0
+  deadline_seconds:
+    description:
+      - Seconds for the whole call; 0 means no end. At the deadline nothing more is started and unfinished VMs have failed.
+        What runs inside vCenter goes on there, and the next call finds it.
+    type: int
+    default: 0
+  progress_file:
+    description: File to which progress is appended as JSON lines. The action plugin sets it and shows what it reads.
+    type: path
+  watch_pid:
+    description: Process whose end makes the module stop starting operations. The action plugin names ansible-playbook.
+    type: int
+    default: 0
   vms:
     description:
       - The wanted VMs. An inventory writes each field as a variable with the prefix C(vm_), and
@@ -245,8 +287,10 @@ EXAMPLES = r"""
 
 RETURN = r"""
 vms:
-  description: What each VM is now, by name.
-  returned: always
+  description:
+    - What each VM is now, by name, with C(status) (V(unchanged), V(changed) or V(failed)), what was done to it and how
+      many seconds each of that took. A failed VM has C(error_code) and C(error).
+  returned: always, unless the wish or the connection is refused
   type: dict
   sample:
     nb-baseline-01:
@@ -260,9 +304,16 @@ vms:
           uuid: 6000C29a-0000-0000-0000-000000000000
           size_gb: 20
       owner: gpu-lab
+      status: changed
       operations:
         - clone from the template
         - power on
+      seconds:
+        clone: 41.2
+        power_on: 2.0
+        wait_address: 18.7
+      error_code: ""
+      error: ""
 vcenter:
   description: Which vCenter this is.
   returned: success
@@ -282,8 +333,9 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.nanobanana.testbed.plugins.module_utils.argument_spec import vsphere_spec
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import TestbedError
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import client, sdk, wish
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.fleet import Fleet, Outcome
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import client, limits, sdk, wish
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.fleet import Call, Fleet, Outcome
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.reconcile import Bounds
 
 
 def _group(**options: dict[str, Any]) -> dict[str, Any]:
@@ -350,7 +402,11 @@ def argument_spec() -> dict[str, Any]:
         "owner": {"type": "str", "required": True},
         "run": {"type": "str", "default": "manual"},
         "all_owned": {"type": "bool", "default": False},
-        "concurrency": {"type": "int", "default": 8},
+        "concurrency": {"type": "int", "default": 32},
+        "limits": _group(**{kind: _number(limit) for kind, limit in limits.DEFAULTS.items()}),
+        "deadline_seconds": _number(0),
+        "progress_file": {"type": "path"},
+        "watch_pid": _number(0),
         "vms": {"type": "list", "elements": "dict", "default": [], "options": VM_SPEC},
     }
 
@@ -361,15 +417,17 @@ def act(params: dict[str, Any], *, check: bool) -> tuple[Outcome, dict[str, str]
     state, vms = params["state"], params["vms"]
     names = wish.parse_names(vms)
     wishes = [] if state == "absent" else wish.parse_wishes(wish.with_wish(vms) if state == "gathered" else vms)
-    with client.connected(connection) as instance:
-        fleet = Fleet(instance, connection, params["owner"], params["run"], params["concurrency"])
+    bounds = Bounds(params["concurrency"], params["limits"], params["deadline_seconds"])
+    call = Call(bounds, params["progress_file"], params["watch_pid"])
+    with client.connected(connection) as session:
+        fleet = Fleet(session, params["owner"], params["run"], call)
         if state == "present":
             outcome = fleet.present(wishes, check=check)
         elif state == "absent":
             outcome = fleet.absent(names, all_owned=params["all_owned"], check=check)
         else:
             outcome = fleet.gathered(names, wishes)
-        return outcome, client.describe(instance)
+        return outcome, client.describe(session)
 
 
 def main() -> None:
@@ -379,12 +437,13 @@ def main() -> None:
         module.fail_json(msg=missing_required_lib("pyVmomi"))
     try:
         outcome, vcenter = act(module.params, check=module.check_mode)
-        if outcome.error:
-            raise outcome.error
     except TestbedError as error:
         module.fail_json(msg=str(error), error_code=error.error_code)
     difference = {"before": outcome.before, "after": outcome.after}
-    module.exit_json(changed=outcome.changed, vms=outcome.vms, vcenter=vcenter, diff=difference)
+    result = {"changed": outcome.changed, "vms": outcome.vms, "vcenter": vcenter, "diff": difference}
+    if outcome.error:
+        module.fail_json(msg=str(outcome.error), error_code=outcome.error.error_code, **result)
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

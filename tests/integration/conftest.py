@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.fleet import Outcome
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.limits import DEFAULTS
 from ansible_collections.nanobanana.testbed.plugins.modules import fleet
 
 ROOT = Path(__file__).parents[2]
@@ -56,7 +57,8 @@ class Lab:
 
     def fleet(self, *vms: dict[str, Any], check: bool = False, **options: Any) -> Outcome:
         """Call the module's logic as main() does, without a process of its own."""
-        params = {"owner": "tests", "run": "r1", "state": "present", "all_owned": False, "concurrency": 8}
+        params = {"owner": "tests", "run": "r1", "state": "present", "all_owned": False, "concurrency": 32}
+        params |= {"limits": dict(DEFAULTS), "deadline_seconds": 0, "progress_file": None, "watch_pid": 0}
         return fleet.act({**self.connection(), **params, **options, "vms": list(vms)}, check=check)[0]
 
     def playbook(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
