@@ -47,6 +47,20 @@ options:
     description: With O(state=absent), remove every VM of O(owner) instead of those in O(vms).
     type: bool
     default: false
+  expired_only:
+    description:
+      - With O(state=absent), remove only VMs whose time is over. It ends O(vms[].lifecycle.ttl_hours) after the VM was
+        made and is the VMX key C(nanobanana.expires).
+      - A VM whose expiry is missing or cannot be read is kept, and a warning names it.
+    type: bool
+    default: false
+  adopt:
+    description:
+      - With O(state=present), take over an existing VM of a wished name that carries no mark of any owner. The marks are
+        written before anything else is changed. A VM with somebody else's mark, and a template, are refused as ever.
+      - A VM that was taken over expires and is removed like any other of O(owner).
+    type: bool
+    default: false
   concurrency:
     description: How many operations are under way in vCenter at once, of all kinds together.
     type: int
@@ -283,6 +297,19 @@ EXAMPLES = r"""
     owner: gpu-lab
     state: absent
     all_owned: true
+
+- name: Remove what this owner has made and forgotten
+  nanobanana.testbed.fleet:
+    owner: gpu-lab
+    state: absent
+    all_owned: true
+    expired_only: true
+
+- name: Take over a VM that was made by hand
+  nanobanana.testbed.fleet:
+    owner: gpu-lab
+    adopt: true
+    vms: "{{ ['nb-baseline-01'] | nanobanana.testbed.wishes(hostvars) }}"
 """
 
 RETURN = r"""
@@ -305,6 +332,8 @@ vms:
           size_gb: 20
       owner: gpu-lab
       status: changed
+      expires: "2030-01-31T12:00:00Z"
+      wish: 1c5b2a90f3de
       operations:
         - clone from the template
         - power on
@@ -402,6 +431,8 @@ def argument_spec() -> dict[str, Any]:
         "owner": {"type": "str", "required": True},
         "run": {"type": "str", "default": "manual"},
         "all_owned": {"type": "bool", "default": False},
+        "expired_only": {"type": "bool", "default": False},
+        "adopt": {"type": "bool", "default": False},
         "concurrency": {"type": "int", "default": 32},
         "limits": _group(**{kind: _number(limit) for kind, limit in limits.DEFAULTS.items()}),
         "deadline_seconds": _number(0),
@@ -422,9 +453,10 @@ def act(params: dict[str, Any], *, check: bool) -> tuple[Outcome, dict[str, str]
     with client.connected(connection) as session:
         fleet = Fleet(session, params["owner"], params["run"], call)
         if state == "present":
-            outcome = fleet.present(wishes, check=check)
+            outcome = fleet.present(wishes, check=check, adopt=params["adopt"])
         elif state == "absent":
-            outcome = fleet.absent(names, all_owned=params["all_owned"], check=check)
+            options = {name: params[name] for name in ("all_owned", "expired_only")}
+            outcome = fleet.absent(names, **options, check=check)
         else:
             outcome = fleet.gathered(names, wishes)
         return outcome, client.describe(session)
@@ -439,6 +471,8 @@ def main() -> None:
         outcome, vcenter = act(module.params, check=module.check_mode)
     except TestbedError as error:
         module.fail_json(msg=str(error), error_code=error.error_code)
+    for warning in outcome.warnings:
+        module.warn(warning)
     difference = {"before": outcome.before, "after": outcome.after}
     result = {"changed": outcome.changed, "vms": outcome.vms, "vcenter": vcenter, "diff": difference}
     if outcome.error:

@@ -57,9 +57,9 @@ class Lab:
 
     def fleet(self, *vms: dict[str, Any], check: bool = False, **options: Any) -> Outcome:
         """Call the module's logic as main() does, without a process of its own."""
-        params = {"owner": "tests", "run": "r1", "state": "present", "all_owned": False, "concurrency": 32}
-        params |= {"limits": dict(DEFAULTS), "deadline_seconds": 0, "progress_file": None, "watch_pid": 0}
-        return fleet.act({**self.connection(), **params, **options, "vms": list(vms)}, check=check)[0]
+        params = {name: option.get("default") for name, option in fleet.argument_spec().items()}
+        params |= {"owner": "tests", "run": "r1", "limits": dict(DEFAULTS)}
+        return fleet.act({**params, **self.connection(), **options, "vms": list(vms)}, check=check)[0]
 
     def playbook(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run ansible-playbook from the checkout."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import Problem, TestbedError
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import lookup, spec
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import lookup, ownership, spec
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.client import Session
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.library import rest_session, template_vms
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.limits import Slots
@@ -41,6 +41,7 @@ class Outcome:
     before: dict[str, Any] = field(default_factory=dict)
     after: dict[str, Any] = field(default_factory=dict)
     error: TestbedError | None = None
+    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -61,28 +62,38 @@ class Fleet:
         self._stub = session.instance._stub  # pyVmomi offers no public way from an id to an object
         self._owner, self._run, self._call = owner, run, call
         self._planner: Callable[[Machine], list[Operation]] = self._plan
+        self._adopt = False
         self._tree = Tree(self._content)
         self._networks = self._tree.network_names
         self._sources: dict[Template, VmActual] = {}
         self._places: dict[str, Place] = {}
         self._now = datetime.datetime.now(tz=datetime.UTC)
 
-    def present(self, wishes: list[VmWish], *, check: bool) -> Outcome:
-        """Make these VMs exist as wished. Nothing is changed when anything in the list cannot be."""
+    def present(self, wishes: list[VmWish], *, check: bool, adopt: bool = False) -> Outcome:
+        """Make these VMs exist as wished. Nothing is changed when anything in the list cannot be.
+
+        ``adopt`` takes over existing VMs of these names that carry nobody's mark.
+        """
+        self._adopt = adopt
         machines = [Machine(wish.name, wish) for wish in wishes]
         self.read(machines)
         self._resolve(machines)
         return self._converge(machines, self._plan, check=check)
 
-    def absent(self, names: Iterable[str], *, all_owned: bool, check: bool) -> Outcome:
-        """Remove VMs of this owner: the named ones, or every one there is."""
+    def absent(self, names: Iterable[str], *, all_owned: bool, check: bool, expired_only: bool = False) -> Outcome:
+        """Remove VMs of this owner: the named ones, or every one there is; of them those whose time is over."""
         if all_owned:
             references = lookup.owned_vms(self._content, self._owner)
             machines = [Machine(name, reference=reference) for name, reference in sorted(references.items())]
         else:
             machines = [Machine(name) for name in names]
         self.read(machines)
-        return self._converge(machines, self._plan_removal, check=check)
+        if not expired_only:
+            return self._converge(machines, self._plan_removal, check=check)
+        states = [ownership.expiry(machine.actual, self._now) for machine in machines if machine.actual]
+        outcome = self._converge(machines, self._plan_expired, check=check)
+        outcome.warnings += [state.complaint for state in states if state.complaint]
+        return outcome
 
     def gathered(self, names: Iterable[str], wishes: Iterable[VmWish]) -> Outcome:
         """Read these VMs as they are; a wish names its disks and says which address counts."""
@@ -184,11 +195,16 @@ class Fleet:
         if machine.actual is None and wish.template not in self._sources:
             self._read_sources([wish.template])  # the VM was removed by somebody while we were at it
         expires = self._now + datetime.timedelta(hours=wish.lifecycle.ttl_hours)
-        marks = Marks(self._owner, self._run, expires.strftime("%Y-%m-%dT%H:%M:%SZ"))
+        marks = Marks(self._owner, self._run, expires.strftime(ownership.TIME_FORMAT), self._adopt)
         return plan(wish, machine.actual, self._sources.get(wish.template), marks)
 
     def _plan_removal(self, machine: Machine) -> list[Operation]:
         return plan_removal(machine.actual, self._owner) if machine.actual else []
+
+    def _plan_expired(self, machine: Machine) -> list[Operation]:
+        """Asked again before each operation: who prolongs a VM in the last moment keeps it."""
+        operations = self._plan_removal(machine)
+        return operations if machine.actual and ownership.expiry(machine.actual, self._now).expired else []
 
     def _plan_all(self, machines: list[Machine]) -> dict[str, list[Operation]]:
         plans: dict[str, list[Operation]] = {}

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import Problem, TestbedError, one_problem
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import vmx
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import ownership, vmx
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import (
     DATA_BUS,
     PVSCSI,
@@ -64,11 +64,15 @@ class Operation:
 
 @dataclass(frozen=True)
 class Marks:
-    """Who makes the VM and until when it is kept; written by the clone call itself."""
+    """Who makes the VM and until when it is kept; written by the clone call itself.
+
+    ``adopt`` allows to write them into a VM of the wished name that carries no mark of anybody.
+    """
 
     owner: str
     run: str
     expires: str
+    adopt: bool = False
 
 
 def guestinfo(wish: VmWish) -> dict[str, str]:
@@ -199,10 +203,15 @@ def plan(wish: VmWish, actual: VmActual | None, source: VmActual | None, marks: 
         return operations + ([Operation("power_on"), Operation("wait_address")] if wish.lifecycle.power == "on" else [])
     if not actual.ready:
         return [Operation("wait_settled")]
-    check_owner(actual, marks.owner)
+    reconfigure = []
+    if marks.adopt and ownership.adoptable(actual):
+        reconfigure = [Operation("reconfigure", tuple(_mark_changes(wish, marks)))]
+    else:
+        check_owner(actual, marks.owner)
     _check_source(wish, actual)
     changes = tuple(compare(wish, actual))
-    reconfigure = [Operation("reconfigure", changes)] if changes else []
+    if changes:
+        reconfigure.append(Operation("reconfigure", changes))
     if wish.lifecycle.power == "off":
         return ([Operation("power_off")] if actual.power == "poweredOn" else []) + reconfigure
     _check_cold(wish, actual, changes)
@@ -216,16 +225,19 @@ def _clone(wish: VmWish, source: VmActual, marks: Marks) -> Operation:
     memory are written even where they equal the template's, which may be another one by the time of the call.
     """
     changes = compare(wish, replace(source, cpus=0, memory_mb=0, extra_config={}))
-    changes += [
-        Change(f"extra_config.{key}", None, value)
-        for key, value in (
-            (vmx.OWNER, marks.owner),
-            (vmx.RUN, marks.run),
-            (vmx.EXPIRES, marks.expires),
-            (vmx.TEMPLATE, str(wish.template)),
-        )
-    ]
+    changes += _mark_changes(wish, marks)
+    changes.append(Change(f"extra_config.{vmx.TEMPLATE}", None, str(wish.template)))
     return Operation("clone", tuple(changes))
+
+
+def _mark_changes(wish: VmWish, marks: Marks) -> list[Change]:
+    rows = (
+        (vmx.OWNER, marks.owner),
+        (vmx.RUN, marks.run),
+        (vmx.EXPIRES, marks.expires),
+        (vmx.WISH, ownership.digest(wish)),
+    )
+    return [Change(f"extra_config.{key}", None, value, cold=False) for key, value in rows]
 
 
 def _power_on(wish: VmWish, actual: VmActual) -> list[Operation]:
@@ -244,7 +256,9 @@ def check_owner(actual: VmActual, owner: str) -> None:
         f"VM '{actual.name}' ({actual.moid})",
         f"a VM that '{owner}' owns ({vmx.OWNER})",
         "a template" if actual.is_template else holder,
-        "rename the host in the inventory, or remove that VM by hand if it is really yours",
+        "rename the host in the inventory, "
+        + ("or take the VM over with adopt: true" if ownership.adoptable(actual) else "or remove that VM by hand")
+        + " if it is really yours",
     )
 
 
@@ -314,5 +328,6 @@ def changes_anything(operations: list[Operation]) -> bool:
 def marks_of(actual: VmActual) -> Mapping[str, str]:
     """The marks of a VM under their short names."""
     return {
-        key.removeprefix("nanobanana."): actual.extra_config.get(key, "") for key in (vmx.OWNER, vmx.RUN, vmx.EXPIRES)
+        key.removeprefix("nanobanana."): actual.extra_config.get(key, "")
+        for key in (vmx.OWNER, vmx.RUN, vmx.EXPIRES, vmx.WISH)
     }
