@@ -27,7 +27,7 @@ func (d *desk) CloneVMTask(ctx *simulator.Context, r *types.CloneVM_Task) soap.H
 			return nil, failed
 		}
 		if r.Spec.PowerOn && !r.Spec.Template {
-			return clone.Self, d.powerOn(ctx, clone)
+			return clone.Self, d.powerOn(ctx, clone, nil)
 		}
 		return clone.Self, nil
 	})

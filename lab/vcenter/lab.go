@@ -27,6 +27,7 @@ type lab struct {
 	delay     time.Duration
 	work      string
 	memory    memoryLedger
+	gpus      gpuLedger
 	tasks     taskNumbers
 	rest      *restDoor
 	templates map[string]types.ManagedObjectReference // by name

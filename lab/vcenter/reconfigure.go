@@ -78,6 +78,9 @@ func checkReconfigure(
 
 // configure applies a ConfigSpec. The caller holds the VM's lock with the same context.
 func (l *lab) configure(ctx *simulator.Context, vm *simulator.VirtualMachine, spec types.VirtualMachineConfigSpec) *failure {
+	if failed := checkGPUVersion(vm, &spec); failed != nil {
+		return failed
+	}
 	if failed := l.prepareDevices(vm, spec.DeviceChange); failed != nil {
 		return failed
 	}
