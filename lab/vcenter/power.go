@@ -146,6 +146,7 @@ func (l *lab) powerOn(ctx *simulator.Context, vm *simulator.VirtualMachine, host
 		operation = "resume"
 	}
 	time.Sleep(l.delay)
+	l.mishaps.pause("PowerOnVM_Task")
 	err := l.driver.call(operation, guest, func() {
 		l.setPower(ctx, vm, poweredOn)
 	})

@@ -31,6 +31,7 @@ func (l *lab) reconfigure(
 		return failed
 	}
 	defer release()
+	l.mishaps.pause("ReconfigVM_Task")
 	var taken *types.ManagedObjectReference
 	if spec.Name != "" {
 		taken = l.child(ctx, l.registry.Get(*vm.Parent).(*simulator.Folder), spec.Name)
