@@ -136,6 +136,7 @@ def test_a_vcenter_that_does_not_come_up_is_reported_with_its_last_words(fake_la
         (["logs"], {}, 4, "run: lab/lab up"),
         (["logs", "a"], {}, 4, "run: lab/lab up"),
         (["up", "--guests", "fake"], {"NANOBANANA_LAB_GUEST_MEMORY_MB": "6 GB of"}, 1, "expected a whole number of MB"),
+        (["up", "--guests", "fake"], {"NANOBANANA_LAB_FAULTS": "/no/such"}, 1, "expected a JSON file"),
         (["up", "--guests", "martian"], {}, 2, "invalid choice: 'martian'"),
         ([], {}, 2, "the following arguments are required: VERB"),
     ],

@@ -28,9 +28,10 @@ func (d *desk) Unlock() {}
 
 var answered = map[string]map[string]bool{
 	"VirtualMachine": set("PowerOnVM_Task", "PowerOffVM_Task", "SuspendVM_Task", "ResetVM_Task", "ShutdownGuest",
-		"RebootGuest", "ReconfigVM_Task", "CloneVM_Task", "Destroy_Task"),
-	"Folder":    set("CreateVM_Task"),
-	"Datastore": set("RefreshDatastore"),
+		"RebootGuest", "ReconfigVM_Task", "CloneVM_Task", "Destroy_Task", "CreateSnapshot_Task", "CreateSnapshotEx_Task"),
+	"Folder":             set("CreateVM_Task"),
+	"Datastore":          set("RefreshDatastore"),
+	"EnvironmentBrowser": set("QueryConfigTarget"),
 }
 
 // refused are the calls of the simulator that would make or start VMs past the lab and its guests.

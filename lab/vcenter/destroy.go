@@ -60,6 +60,9 @@ func (l *lab) occupy(vm *simulator.VirtualMachine) (m *machine, release func(), 
 // forget drops what the lab knew of a VM that is gone, and has its guest removed where nobody did that before.
 func (l *lab) forget(ref types.ManagedObjectReference) {
 	l.memory.release(ref)
+	if l.gpus.release(ref) {
+		go l.showUsers(fork(l.service.Context)) // not here: who removes a VM holds locks
+	}
 	l.mutex.Lock()
 	m := l.machines[ref]
 	delete(l.machines, ref)

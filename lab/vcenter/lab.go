@@ -25,8 +25,10 @@ type lab struct {
 	user      string
 	password  string
 	delay     time.Duration
+	mishaps   *mishaps
 	work      string
 	memory    memoryLedger
+	gpus      gpuLedger
 	tasks     taskNumbers
 	rest      *restDoor
 	templates map[string]types.ManagedObjectReference // by name
@@ -63,6 +65,11 @@ func newLab(o options) (*lab, error) {
 		return nil, fmt.Errorf("%s is empty, expected the password of %s", o.passwordFile, o.user)
 	}
 	l.delay = o.taskDelay
+	settings, err := readMishaps(o.faults)
+	if err != nil {
+		return nil, err
+	}
+	l.mishaps = newMishaps(settings)
 	l.machines = map[types.ManagedObjectReference]*machine{}
 	if err := os.MkdirAll(o.work, 0o700); err != nil {
 		return nil, fmt.Errorf("flag -work: %w", err)

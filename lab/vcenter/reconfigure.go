@@ -31,6 +31,7 @@ func (l *lab) reconfigure(
 		return failed
 	}
 	defer release()
+	l.mishaps.pause("ReconfigVM_Task")
 	var taken *types.ManagedObjectReference
 	if spec.Name != "" {
 		taken = l.child(ctx, l.registry.Get(*vm.Parent).(*simulator.Folder), spec.Name)
@@ -78,6 +79,9 @@ func checkReconfigure(
 
 // configure applies a ConfigSpec. The caller holds the VM's lock with the same context.
 func (l *lab) configure(ctx *simulator.Context, vm *simulator.VirtualMachine, spec types.VirtualMachineConfigSpec) *failure {
+	if failed := checkGPUVersion(vm, &spec); failed != nil {
+		return failed
+	}
 	if failed := l.prepareDevices(vm, spec.DeviceChange); failed != nil {
 		return failed
 	}

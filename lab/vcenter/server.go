@@ -46,7 +46,7 @@ func startServer(o options, l *lab) (*server, error) {
 	address := listener.Addr().String()
 	s := &server{calls: calls, failed: make(chan error, 1)}
 	s.http = &http.Server{
-		Handler:           calls.wrap(l.handler(address)),
+		Handler:           calls.wrap(l.mishaps.wrap(l.handler(address))),
 		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12},
 		ReadHeaderTimeout: 30 * time.Second,
 	}
@@ -60,6 +60,7 @@ func startServer(o options, l *lab) (*server, error) {
 		return nil, fmt.Errorf("cannot fill the content library: %w", err)
 	}
 	calls.start()
+	l.mishaps.armed.Store(true)
 	log.Printf("vcenter: %s at https://%s", l.inventory.VCenterInfo.Version, address)
 	if o.ready != "" {
 		if err := writeReady(o.ready, address); err != nil {
