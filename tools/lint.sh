@@ -17,7 +17,7 @@ step() {
 documents() {
   export ANSIBLE_CONFIG=$PWD/ansible.cfg
   local kind file
-  for kind in module filter callback; do
+  for kind in module filter callback inventory; do
     local folder=plugins/$kind
     [ "$kind" = module ] && folder=plugins/modules
     for file in "$folder"/*.py; do

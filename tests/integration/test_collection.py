@@ -18,6 +18,7 @@ PLUGINS = {
     "module": ["fleet", "preflight_guest", "preflight_inventory"],
     "filter": ["wishes"],
     "callback": ["report"],
+    "inventory": ["owned"],
 }
 
 
