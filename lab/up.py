@@ -19,6 +19,9 @@ from lab.errors import LabError
 from lab.guests.podman_cli import Podman, PodmanError, machine_containers_conf
 from lab.paths import Paths
 
+FAULTS_VARIABLE = (
+    "NANOBANANA_LAB_FAULTS"  # a JSON file of delays and of what goes wrong, see docs/reference/lab-faults.md
+)
 VCENTER_VARIABLE = "NANOBANANA_LAB_VCENTER"  # a program in place of lab/vcenter, for tests
 FAKE_STAND_IN = "nothing (fake guests: no machine behind the VMs)"
 
@@ -58,6 +61,7 @@ def up(paths: Paths, guests: str, say: Callable[[str], None]) -> dict[str, Any]:
         subnet = _prepare_podman(paths, podman, steps) if guests == "podman" else ""
         port = _port_of_before(paths)
         state.write_json(paths.inventory, settings.for_vcenter(wanted))
+        state.write_json(paths.roles, settings.for_roles(wanted, paths))
         command = _vcenter_command(paths, binary, port, wanted["username"])
         Launch(command, guests, name, subnet, cap_mb).save(paths)
         processes.start_daemon(paths)
@@ -193,8 +197,18 @@ def _vcenter_command(paths: Paths, binary: Path, port: int, username: str) -> li
         str(binary), "-listen", f"127.0.0.1:{port}", "-cert", str(paths.tls / "server.pem"),
         "-key", str(paths.tls / "server.key"), "-user", username, "-password-file", str(paths.password),
         "-calls", str(paths.logs / "calls.jsonl"), "-ready", str(paths.ready), "-inventory", str(paths.inventory),
-        "-work", str(paths.work),
+        "-work", str(paths.work), "-roles", str(paths.roles), *_faults(),
     ]  # fmt: skip
+
+
+def _faults() -> list[str]:
+    """Raises LabError when the variable names no file."""
+    name = os.environ.get(FAULTS_VARIABLE, "")
+    if not name:
+        return []
+    if not Path(name).is_file():
+        raise LabError(f"{FAULTS_VARIABLE} is {name!r}, expected a JSON file; unset it for a vCenter without faults")
+    return ["-faults", str(Path(name).resolve())]
 
 
 def _remove_from_podman(paths: Paths, purge: bool, steps: Steps) -> bool:

@@ -169,8 +169,11 @@ def test_a_guest_without_inotify_fails_its_power_on_with_the_command_that_helps(
     inotify.SETTING.write_text("1\n")
     try:
         reply = client.do("power_on", vm(5))
+        meanwhile = inotify.current()
     finally:
         inotify.SETTING.write_text(f"{before}\n")
+    if meanwhile != 1:
+        pytest.skip("another lab of this machine changed the setting meanwhile")
     assert not reply["ok"]
     assert "sudo sysctl -w fs.inotify.max_user_instances=" in reply["error"]["message"]
     accept(client.do("power_on", vm(5)))  # nothing is stuck

@@ -21,13 +21,13 @@ func (d *desk) CloneVMTask(ctx *simulator.Context, r *types.CloneVM_Task) soap.H
 	if failed != nil {
 		return &methods.CloneVM_TaskBody{Fault_: failed.soap()}
 	}
-	task := d.startTask(ctx, source, "CloneVM_Task", func(ctx *simulator.Context) (types.AnyType, *failure) {
+	task := d.startTaskFor(ctx, source, "CloneVM_Task", r.Name, func(ctx *simulator.Context) (types.AnyType, *failure) {
 		clone, failed := d.clone(ctx, source, r)
 		if failed != nil {
 			return nil, failed
 		}
 		if r.Spec.PowerOn && !r.Spec.Template {
-			return clone.Self, d.powerOn(ctx, clone)
+			return clone.Self, d.powerOn(ctx, clone, nil)
 		}
 		return clone.Self, nil
 	})
@@ -62,6 +62,7 @@ func (l *lab) clone(
 		return nil, duplicateName(r.Name, *taken)
 	}
 	time.Sleep(l.delay)
+	l.mishaps.pause("CloneVM_Task")
 	if l.registry.Get(source.Self) == nil {
 		return nil, notFound(source.Self)
 	}
@@ -165,7 +166,7 @@ func (d *desk) CreateVMTask(ctx *simulator.Context, r *types.CreateVM_Task) soap
 	if failed != nil {
 		return &methods.CreateVM_TaskBody{Fault_: failed.soap()}
 	}
-	task := d.startTask(ctx, folder, "CreateVM_Task", func(ctx *simulator.Context) (types.AnyType, *failure) {
+	task := d.startTaskFor(ctx, folder, "CreateVM_Task", r.Config.Name, func(ctx *simulator.Context) (types.AnyType, *failure) {
 		vm, failed := d.createVM(ctx, folder, r)
 		if failed != nil {
 			return nil, failed

@@ -28,9 +28,12 @@ func (d *desk) Unlock() {}
 
 var answered = map[string]map[string]bool{
 	"VirtualMachine": set("PowerOnVM_Task", "PowerOffVM_Task", "SuspendVM_Task", "ResetVM_Task", "ShutdownGuest",
-		"RebootGuest", "ReconfigVM_Task", "CloneVM_Task", "Destroy_Task"),
-	"Folder":    set("CreateVM_Task"),
-	"Datastore": set("RefreshDatastore"),
+		"RebootGuest", "ReconfigVM_Task", "CloneVM_Task", "Destroy_Task", "CreateSnapshot_Task", "CreateSnapshotEx_Task"),
+	"Folder":             set("CreateVM_Task"),
+	"Datastore":          set("RefreshDatastore"),
+	"EnvironmentBrowser": set("QueryConfigTarget"),
+	"AuthorizationManager": set("HasPrivilegeOnEntities", "HasPrivilegeOnEntity", "HasUserPrivilegeOnEntities",
+		"FetchUserPrivilegeOnEntities"),
 }
 
 // refused are the calls of the simulator that would make or start VMs past the lab and its guests.
@@ -53,6 +56,9 @@ func (l *lab) route(ctx *simulator.Context, method *simulator.Method) (mo.Refere
 	if method.Name == "Fetch" {
 		method.This = deskRef
 		return nil, nil
+	}
+	if fault := l.forbidden(ctx.Session.UserName, method); fault != nil {
+		return nil, fault
 	}
 	if refused[method.Name] {
 		return nil, &types.NotSupported{}

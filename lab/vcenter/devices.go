@@ -40,6 +40,10 @@ func renewIdentity(vm *simulator.VirtualMachine) {
 			if backing, ok := device.Backing.(*types.VirtualDiskFlatVer2BackingInfo); ok {
 				backing.Uuid = newDiskUUID()
 			}
+		case *types.VirtualPCIPassthrough:
+			if backing, ok := device.Backing.(*types.VirtualPCIPassthroughDynamicBackingInfo); ok {
+				backing.AssignedId = ""
+			}
 		}
 	}
 }
@@ -101,6 +105,11 @@ func (l *lab) prepareAdded(
 		}
 	case *types.VirtualDisk:
 		return prepareDisk(devices, device, index)
+	case *types.VirtualPCIPassthrough:
+		if failed := l.prepareGPU(vm, devices, device, index); failed != nil {
+			return failed
+		}
+		placeGPU(devices, device)
 	case types.BaseVirtualEthernetCard:
 		card := device.GetVirtualEthernetCard()
 		card.Key = freeKey(devices, 4000)
@@ -144,6 +153,9 @@ func (l *lab) prepareKnown(
 	}
 	if spec.Operation == types.VirtualDeviceConfigSpecOperationRemove {
 		spec.Device = found
+		if _, gpu := found.(*types.VirtualPCIPassthrough); gpu && vm.Runtime.PowerState != poweredOff {
+			return invalidPowerState(vm.Runtime.PowerState, poweredOff)
+		}
 		return nil
 	}
 	old, wish := found.GetVirtualDevice(), spec.Device.GetVirtualDevice()
@@ -159,6 +171,8 @@ func (l *lab) prepareKnown(
 	switch device := spec.Device.(type) {
 	case *types.VirtualDisk:
 		completeDisk(device, found)
+	case *types.VirtualPCIPassthrough:
+		return l.prepareGPU(vm, devices, device, index)
 	case types.BaseVirtualEthernetCard:
 		card := device.GetVirtualEthernetCard()
 		manual := card.AddressType == string(types.VirtualEthernetCardMacTypeManual) && card.MacAddress != ""
@@ -260,6 +274,8 @@ func tidyDevices(vm *simulator.VirtualMachine) {
 			label = numbered(numbers, "Hard disk")
 		case types.BaseVirtualEthernetCard:
 			label = numbered(numbers, "Network adapter")
+		case *types.VirtualPCIPassthrough:
+			label = fmt.Sprintf("PCI device %d", base.Key-firstPassthroughKey)
 		}
 		if description, ok := base.DeviceInfo.(*types.Description); ok && label != "" {
 			description.Label = label

@@ -44,7 +44,7 @@ func (l *lab) setPower(ctx *simulator.Context, vm *simulator.VirtualMachine, sta
 		boot = time.Now()
 	}
 	if state != poweredOn {
-		l.memory.release(vm.Self)
+		l.releaseHost(ctx, vm)
 	}
 	ctx.WithLock(vm, func() {
 		ctx.Update(vm, []types.PropertyChange{

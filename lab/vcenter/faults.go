@@ -28,7 +28,7 @@ func fromSimulator(fault types.BaseMethodFault) *failure {
 	case *types.InvalidArgument:
 		return invalidArgument(known.InvalidProperty, "A specified parameter was not correct: "+known.InvalidProperty)
 	}
-	name := reflect.TypeOf(fault).Elem().Name()
+	name := faultName(fault)
 	if cause := fault.GetMethodFault().FaultCause; cause != nil && cause.LocalizedMessage != "" {
 		return &failure{fault, cause.LocalizedMessage}
 	}
@@ -95,3 +95,6 @@ func insufficientMemory(unreserved, requested int64) *failure {
 func systemError(reason string) *failure {
 	return &failure{&types.SystemError{Reason: reason}, "A general system error occurred: " + reason}
 }
+
+// faultName is the fault's vSphere type.
+func faultName(fault types.BaseMethodFault) string { return reflect.TypeOf(fault).Elem().Name() }

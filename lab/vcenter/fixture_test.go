@@ -328,3 +328,5 @@ func (g *fakeGuests) operations() []string {
 	}
 	return operations
 }
+
+func (tl *testLab) userInfo() *url.Userinfo { return url.UserPassword(testUser, testPassword) }

@@ -38,9 +38,10 @@ type inventory struct {
 }
 
 type inventoryHost struct {
-	Name     string `json:"name"`
-	CPUs     int16  `json:"cpus"`
-	MemoryMB int64  `json:"memory_mb"`
+	Name     string         `json:"name"`
+	CPUs     int16          `json:"cpus"`
+	MemoryMB int64          `json:"memory_mb"`
+	GPUs     []inventoryGPU `json:"gpus"`
 }
 
 type inventoryDatastore struct {
@@ -102,6 +103,11 @@ func (i inventory) check() error {
 	for _, host := range i.Hosts {
 		if host.Name == "" || host.CPUs <= 0 || host.MemoryMB <= 0 {
 			return fmt.Errorf("host %+v: name, cpus and memory_mb are needed", host)
+		}
+		for _, device := range host.GPUs {
+			if err := device.check(); err != nil {
+				return fmt.Errorf("host %s: %w", host.Name, err)
+			}
 		}
 	}
 	for _, t := range i.Templates {
@@ -192,7 +198,9 @@ func (l *lab) buildCluster(ctx context.Context, folder *object.Folder) error {
 		l.memory.add(ref, host.MemoryMB)
 	}
 	for at, ref := range l.places.hosts {
-		sizeHost(l.registry.Get(ref).(*simulator.HostSystem), l.inventory.Hosts[at], l.inventory)
+		host := l.registry.Get(ref).(*simulator.HostSystem)
+		sizeHost(host, l.inventory.Hosts[at], l.inventory)
+		l.equipHost(host, l.inventory.Hosts[at])
 	}
 	managed := l.registry.Get(l.places.cluster).(*simulator.ClusterComputeResource)
 	l.places.pool = *managed.ResourcePool
@@ -301,6 +309,7 @@ func (l *lab) buildDatastore(ctx context.Context, client *vim25.Client) error {
 		}
 	}
 	sizeDatastore(l.registry.Get(l.places.datastore).(*simulator.Datastore), l.inventory.Datastore)
+	l.space.add(l.inventory.Datastore.Name, l.places.datastore, l.inventory.Datastore.CapacityGB<<30)
 	return nil
 }
 

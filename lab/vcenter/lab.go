@@ -25,8 +25,13 @@ type lab struct {
 	user      string
 	password  string
 	delay     time.Duration
+	mishaps   *mishaps
+	limited   *limitedUser // nil where there is no second login
+	users     sessionUsers
 	work      string
 	memory    memoryLedger
+	gpus      gpuLedger
+	space     spaceLedger
 	tasks     taskNumbers
 	rest      *restDoor
 	templates map[string]types.ManagedObjectReference // by name
@@ -63,6 +68,14 @@ func newLab(o options) (*lab, error) {
 		return nil, fmt.Errorf("%s is empty, expected the password of %s", o.passwordFile, o.user)
 	}
 	l.delay = o.taskDelay
+	settings, err := readMishaps(o.faults)
+	if err != nil {
+		return nil, err
+	}
+	l.mishaps = newMishaps(settings)
+	if l.limited, err = readRoles(o.roles); err != nil {
+		return nil, err
+	}
 	l.machines = map[types.ManagedObjectReference]*machine{}
 	if err := os.MkdirAll(o.work, 0o700); err != nil {
 		return nil, fmt.Errorf("flag -work: %w", err)

@@ -34,7 +34,7 @@ func (d *desk) PowerOnVMTask(ctx *simulator.Context, r *types.PowerOnVM_Task) so
 		return &methods.PowerOnVM_TaskBody{Fault_: failed.soap()}
 	}
 	task := d.startTask(ctx, vm, "PowerOnVM_Task", func(ctx *simulator.Context) (types.AnyType, *failure) {
-		return nil, d.powerOn(ctx, vm)
+		return nil, d.powerOn(ctx, vm, r.Host)
 	})
 	return &methods.PowerOnVM_TaskBody{Res: &types.PowerOnVM_TaskResponse{Returnval: task}}
 }
@@ -120,26 +120,20 @@ func (l *lab) isTemplate(ctx *simulator.Context, vm *simulator.VirtualMachine) (
 }
 
 // powerOn starts the guest, or resumes it where the VM was suspended. The VM is on when the driver says that it is.
-func (l *lab) powerOn(ctx *simulator.Context, vm *simulator.VirtualMachine) *failure {
+// host is the one that the client asked for, if any.
+func (l *lab) powerOn(ctx *simulator.Context, vm *simulator.VirtualMachine, host *types.ManagedObjectReference) *failure {
 	m, release, failed := l.occupy(vm)
 	if failed != nil {
 		return failed
 	}
 	defer release()
 	var before types.VirtualMachinePowerState
-	var host types.ManagedObjectReference
-	var wanted int64
-	ctx.WithLock(vm, func() {
-		before, host, wanted = vm.Runtime.PowerState, *vm.Runtime.Host, reservedMemory(vm)
-	})
+	ctx.WithLock(vm, func() { before = vm.Runtime.PowerState })
 	if before == poweredOn {
 		return invalidPowerState(before, poweredOn)
 	}
-	if l.registry.Get(host).(*simulator.HostSystem).Runtime.InMaintenanceMode {
-		return &failure{&types.InvalidState{}, "The operation is not allowed in the current state of the host."}
-	}
-	if free, ok := l.memory.reserve(vm.Self, host, wanted); !ok {
-		return insufficientMemory(free<<20, wanted<<20)
+	if failed := l.takeHost(ctx, vm, host); failed != nil {
+		return failed
 	}
 	var guest guestVM
 	ctx.WithLock(vm, func() {
@@ -152,12 +146,13 @@ func (l *lab) powerOn(ctx *simulator.Context, vm *simulator.VirtualMachine) *fai
 		operation = "resume"
 	}
 	time.Sleep(l.delay)
+	l.mishaps.pause("PowerOnVM_Task")
 	err := l.driver.call(operation, guest, func() {
 		l.setPower(ctx, vm, poweredOn)
 	})
 	ctx.WithLock(vm, func() { m.starting = false })
 	if err != nil {
-		l.memory.release(vm.Self)
+		l.releaseHost(ctx, vm)
 		ctx.WithLock(vm, func() { l.clearFacts(ctx, vm) })
 		return powerOnFailed(err.Error())
 	}
@@ -197,6 +192,12 @@ func (l *lab) whileOn(
 	ctx.WithLock(vm, func() { before, guest = vm.Runtime.PowerState, l.describe(vm) })
 	if before != poweredOn {
 		return invalidPowerState(before, state)
+	}
+	if operation == "suspend" {
+		ctx.WithLock(vm, func() { failed = l.checkSuspend(vm) })
+		if failed != nil {
+			return failed
+		}
 	}
 	if err := l.driver.call(operation, guest, applied); err != nil {
 		return systemError(err.Error())

@@ -34,7 +34,7 @@ func startServer(o options, l *lab) (*server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("flags -cert and -key: %w", err)
 	}
-	calls, err := openCallLog(o.calls, l.user)
+	calls, err := openCallLog(o.calls, &l.users)
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +46,7 @@ func startServer(o options, l *lab) (*server, error) {
 	address := listener.Addr().String()
 	s := &server{calls: calls, failed: make(chan error, 1)}
 	s.http = &http.Server{
-		Handler:           calls.wrap(l.handler(address)),
+		Handler:           calls.wrap(l.mishaps.wrap(l.handler(address))),
 		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12},
 		ReadHeaderTimeout: 30 * time.Second,
 	}
@@ -60,6 +60,7 @@ func startServer(o options, l *lab) (*server, error) {
 		return nil, fmt.Errorf("cannot fill the content library: %w", err)
 	}
 	calls.start()
+	l.mishaps.armed.Store(true)
 	log.Printf("vcenter: %s at https://%s", l.inventory.VCenterInfo.Version, address)
 	if o.ready != "" {
 		if err := writeReady(o.ready, address); err != nil {
@@ -85,6 +86,7 @@ func (l *lab) handler(address string) http.Handler {
 		Scheme: "https", Host: address, Path: vim25.Path, User: url.UserPassword(l.user, l.password),
 	}
 	l.registry.SessionManager().ServiceHostName = address
+	l.registry.SessionManager().ValidLogin = l.validLogin
 	l.service.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
 	l.service.RegisterSDK(l.registry, vim25.Path+"/vimService")
 	_, rest := vapi.New(l.service.Listen, l.registry)

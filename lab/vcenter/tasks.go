@@ -21,24 +21,48 @@ type taskNumbers struct{ last atomic.Int64 }
 
 func (n *taskNumbers) next() string { return fmt.Sprintf("task-%d", 1_000_000+n.last.Add(1)) }
 
-// startTask runs work beside the call and reports its end in a vCenter task. The simulator's own Task.Run would hold the
-// entity's lock all the while, so that nobody could read a VM that waits for its guest.
-func (l *lab) startTask(
-	ctx *simulator.Context, entity mo.Entity, method string, work func(*simulator.Context) (types.AnyType, *failure),
+type taskWork func(*simulator.Context) (types.AnyType, *failure)
+
+// startTask is startTaskFor for a task on a VM that exists.
+func (l *lab) startTask(ctx *simulator.Context, entity mo.Entity, method string, work taskWork) types.ManagedObjectReference {
+	return l.startTaskFor(ctx, entity, method, "", work)
+}
+
+// startTaskFor runs work beside the call and reports its end in a vCenter task. The simulator's own Task.Run would hold
+// the entity's lock all the while, so that nobody could read a VM that waits for its guest. name is that of the VM which
+// the task will make, "" where the entity is the VM.
+func (l *lab) startTaskFor(
+	ctx *simulator.Context, entity mo.Entity, method, name string, work taskWork,
 ) types.ManagedObjectReference {
 	ctx = fork(ctx)
 	task := simulator.CreateTask(entity, method, nil)
 	task.Self = types.ManagedObjectReference{Type: "Task", Value: l.tasks.next()}
 	task.Info.Key, task.Info.Task, task.Info.Name = task.Self.Value, task.Self, method
 	task.Info.Reason = &types.TaskReasonUser{UserName: ctx.Session.UserName}
-	task.Info.StartTime = types.NewTime(time.Now())
-	task.Info.State = types.TaskInfoStateRunning
+	task.Info.State = types.TaskInfoStateQueued
 	ctx.WithLock(entity, func() {
 		task.Info.EntityName = entity.Entity().Name
+		if name == "" {
+			name = entity.Entity().Name
+		}
 		ctx.Map.Put(task)
 	})
 	go func() {
-		result, failed := guarded(method, func() (types.AnyType, *failure) { return work(ctx) })
+		if method == "CloneVM_Task" {
+			defer l.mishaps.queue(entity.Reference())()
+		}
+		ctx.Map.AtomicUpdate(ctx, task, []types.PropertyChange{
+			{Name: "info.startTime", Val: time.Now()}, {Name: "info.state", Val: types.TaskInfoStateRunning},
+		})
+		result, failed := guarded(method, func() (types.AnyType, *failure) {
+			if failed := l.mishaps.strike(method, name, task.Self, l.inventory.Datastore.Name); failed != nil {
+				return nil, failed
+			}
+			if !pausesItself[method] {
+				l.mishaps.pause(method)
+			}
+			return work(ctx)
+		})
 		changes := []types.PropertyChange{{Name: "info.completeTime", Val: time.Now()}}
 		if failed != nil {
 			changes = append(changes,
@@ -56,6 +80,9 @@ func (l *lab) startTask(
 	}()
 	return task.Self
 }
+
+// pausesItself are the methods whose delay counts from the moment when it is their turn with the VM.
+var pausesItself = set("CloneVM_Task", "PowerOnVM_Task", "ReconfigVM_Task")
 
 // guarded turns a panic of the simulator, which casts what a client sent without asking, into a failed task: one bad call
 // must not end the lab with all its guests.

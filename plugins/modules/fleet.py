@@ -62,9 +62,51 @@ options:
     type: bool
     default: false
   concurrency:
-    description: How many operations are under way in vCenter at once. vCenter runs 8 clones of one source at a time.
+    description: How many operations are under way in vCenter at once, of all kinds together.
     type: int
-    default: 8
+    default: 32
+  limits:
+    description: How many operations of a kind, or in a place, are under way at once. 0 means that there is no such limit.
+    type: dict
+    default: {}
+    suboptions:
+      clone:
+        description: Clones of one source. vCenter runs 8 at a time and queues the ninth.
+        type: int
+        default: 8
+      reconfigure:
+        description: Reconfigurations.
+        type: int
+        default: 16
+      power:
+        description: Power operations.
+        type: int
+        default: 16
+      destroy:
+        description: Removals.
+        type: int
+        default: 16
+      host:
+        description: Operations on one host, for VMs whose placement names it.
+        type: int
+        default: 0
+      datastore:
+        description: Clones onto one datastore.
+        type: int
+        default: 0
+  deadline_seconds:
+    description:
+      - Seconds for the whole call; 0 means no end. At the deadline nothing more is started and unfinished VMs have failed.
+        What runs inside vCenter goes on there, and the next call finds it.
+    type: int
+    default: 0
+  progress_file:
+    description: File to which progress is appended as JSON lines. The action plugin sets it and shows what it reads.
+    type: path
+  watch_pid:
+    description: Process whose end makes the module stop starting operations. The action plugin names ansible-playbook.
+    type: int
+    default: 0
   vms:
     description:
       - The wanted VMs. An inventory writes each field as a variable with the prefix C(vm_), and
@@ -80,15 +122,35 @@ options:
         type: str
         required: true
       template:
-        description: The Content Library item of type vm-template that the VM is made from.
+        description:
+          - What the VM is made from, in exactly one of four forms. O(vms[].template.library) and O(vms[].template.item)
+            together, O(vms[].template.inventory) alone, O(vms[].template.vm) alone for a full clone, or
+            O(vms[].template.vm) with O(vms[].template.snapshot) and O(vms[].template.linked) for a linked clone.
+          - A VM that was made from something else is an error and never made anew.
         type: dict
         suboptions:
           library:
             description: Name of the Content Library.
             type: str
           item:
-            description: Name of the item.
+            description: Name of its item of type vm-template.
             type: str
+          inventory:
+            description:
+              - A template of the inventory, by name, by its path below the datacenter's VM folder, or by its whole path
+                from the datacenter on (C(DC0/vm/templates/ubuntu)).
+            type: str
+          vm:
+            description: A VM, named like O(vms[].template.inventory). It may be running; its guest data and MACs are not taken over.
+            type: str
+          snapshot:
+            description: Name of the VM's snapshot that a linked clone builds on.
+            type: str
+          linked:
+            description:
+              - Make a linked clone, which shares the disks of the snapshot and holds only what differs. Its disks cannot
+                grow, and the snapshot has to stay for as long as the clone lives.
+            type: bool
       cpus:
         description: Number of virtual CPUs.
         type: int
@@ -250,6 +312,19 @@ EXAMPLES = r"""
     owner: gpu-lab
     vms: "{{ ansible_play_hosts | nanobanana.testbed.wishes(hostvars) }}"
 
+- name: Make a linked clone of a VM that somebody prepared, and a full clone of a template of the inventory
+  nanobanana.testbed.fleet:
+    owner: gpu-lab
+    vms:
+      - name: nb-linked-01
+        template: {vm: prepared, snapshot: clean, linked: true}
+        cpus: 4
+        memory_mb: 6144
+      - name: nb-full-01
+        template: {inventory: templates/ubuntu-22.04}
+        cpus: 4
+        memory_mb: 6144
+
 - name: Remove everything that this owner has made
   nanobanana.testbed.fleet:
     owner: gpu-lab
@@ -272,8 +347,10 @@ EXAMPLES = r"""
 
 RETURN = r"""
 vms:
-  description: What each VM is now, by name.
-  returned: always
+  description:
+    - What each VM is now, by name, with C(status) (V(unchanged), V(changed) or V(failed)), what was done to it and how
+      many seconds each of that took. A failed VM has C(error_code) and C(error).
+  returned: always, unless the wish or the connection is refused
   type: dict
   sample:
     nb-baseline-01:
@@ -287,11 +364,18 @@ vms:
           uuid: 6000C29a-0000-0000-0000-000000000000
           size_gb: 20
       owner: gpu-lab
+      status: changed
       expires: "2030-01-31T12:00:00Z"
       wish: 1c5b2a90f3de
       operations:
         - clone from the template
         - power on
+      seconds:
+        clone: 41.2
+        power_on: 2.0
+        wait_address: 18.7
+      error_code: ""
+      error: ""
 vcenter:
   description: Which vCenter this is.
   returned: success
@@ -311,8 +395,9 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.nanobanana.testbed.plugins.module_utils.argument_spec import vsphere_spec
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import TestbedError
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import client, sdk, wish
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.fleet import Fleet, Outcome
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import client, limits, sdk, wish
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.fleet import Call, Fleet, Outcome
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.reconcile import Bounds
 
 
 def _group(**options: dict[str, Any]) -> dict[str, Any]:
@@ -341,7 +426,11 @@ def _choice(*choices: str) -> dict[str, Any]:
 
 VM_SPEC: dict[str, Any] = {
     "name": {"type": "str", "required": True},
-    "template": {"type": "dict", "options": {"library": _text(), "item": _text()}},
+    "template": {
+        "type": "dict",
+        "options": {name: _text() for name in ("library", "item", "inventory", "vm", "snapshot")}
+        | {"linked": {"type": "bool"}},
+    },
     "cpus": _number(),
     "memory_mb": _number(),
     "disks": _rows(name=_text(), size_gb=_number(), provisioning=_choice("lazy_zeroed", "eager_zeroed", "thin")),
@@ -381,7 +470,11 @@ def argument_spec() -> dict[str, Any]:
         "all_owned": {"type": "bool", "default": False},
         "expired_only": {"type": "bool", "default": False},
         "adopt": {"type": "bool", "default": False},
-        "concurrency": {"type": "int", "default": 8},
+        "concurrency": {"type": "int", "default": 32},
+        "limits": _group(**{kind: _number(limit) for kind, limit in limits.DEFAULTS.items()}),
+        "deadline_seconds": _number(0),
+        "progress_file": {"type": "path"},
+        "watch_pid": _number(0),
         "vms": {"type": "list", "elements": "dict", "default": [], "options": VM_SPEC},
     }
 
@@ -392,8 +485,10 @@ def act(params: dict[str, Any], *, check: bool) -> tuple[Outcome, dict[str, str]
     state, vms = params["state"], params["vms"]
     names = wish.parse_names(vms)
     wishes = [] if state == "absent" else wish.parse_wishes(wish.with_wish(vms) if state == "gathered" else vms)
-    with client.connected(connection) as instance:
-        fleet = Fleet(instance, connection, params["owner"], params["run"], params["concurrency"])
+    bounds = Bounds(params["concurrency"], params["limits"], params["deadline_seconds"])
+    call = Call(bounds, params["progress_file"], params["watch_pid"])
+    with client.connected(connection) as session:
+        fleet = Fleet(session, params["owner"], params["run"], call)
         if state == "present":
             outcome = fleet.present(wishes, check=check, adopt=params["adopt"])
         elif state == "absent":
@@ -401,7 +496,7 @@ def act(params: dict[str, Any], *, check: bool) -> tuple[Outcome, dict[str, str]
             outcome = fleet.absent(names, **options, check=check)
         else:
             outcome = fleet.gathered(names, wishes)
-        return outcome, client.describe(instance)
+        return outcome, client.describe(session)
 
 
 def main() -> None:
@@ -411,14 +506,15 @@ def main() -> None:
         module.fail_json(msg=missing_required_lib("pyVmomi"))
     try:
         outcome, vcenter = act(module.params, check=module.check_mode)
-        if outcome.error:
-            raise outcome.error
     except TestbedError as error:
         module.fail_json(msg=str(error), error_code=error.error_code)
     for warning in outcome.warnings:
         module.warn(warning)
     difference = {"before": outcome.before, "after": outcome.after}
-    module.exit_json(changed=outcome.changed, vms=outcome.vms, vcenter=vcenter, diff=difference)
+    result = {"changed": outcome.changed, "vms": outcome.vms, "vcenter": vcenter, "diff": difference}
+    if outcome.error:
+        module.fail_json(msg=str(outcome.error), error_code=outcome.error.error_code, **result)
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

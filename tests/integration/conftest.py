@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.fleet import Outcome
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.limits import DEFAULTS
 from ansible_collections.nanobanana.testbed.plugins.modules import fleet
 
 ROOT = Path(__file__).parents[2]
@@ -56,9 +57,9 @@ class Lab:
 
     def fleet(self, *vms: dict[str, Any], check: bool = False, **options: Any) -> Outcome:
         """Call the module's logic as main() does, without a process of its own."""
-        params = {"owner": "tests", "run": "r1", "state": "present", "all_owned": False, "concurrency": 8}
-        params |= {"expired_only": False, "adopt": False}
-        return fleet.act({**self.connection(), **params, **options, "vms": list(vms)}, check=check)[0]
+        params = {name: option.get("default") for name, option in fleet.argument_spec().items()}
+        params |= {"owner": "tests", "run": "r1", "limits": dict(DEFAULTS)}
+        return fleet.act({**params, **self.connection(), **options, "vms": list(vms)}, check=check)[0]
 
     def playbook(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run ansible-playbook from the checkout."""

@@ -112,9 +112,29 @@ def _explain_network(error: OSError, reach: str) -> tuple[str, str, str, str]:
     return ("unreachable", "a vCenter server", str(error) or type(error).__name__, reach)
 
 
+@dataclass(frozen=True)
+class Session:
+    """A logged-in pyVmomi ServiceInstance that can log in again."""
+
+    instance: Any
+    connection: Connection
+
+    @property
+    def content(self) -> Any:
+        """What pyVmomi calls the service's content."""
+        return self.instance.content
+
+    def renew(self) -> None:
+        """Log in again after the session expired; raises TestbedError when the login is refused now."""
+        try:
+            self.content.sessionManager.Login(self.connection.username, self.connection.password, None)
+        except vim.fault.InvalidLogin as error:
+            raise explain(self.connection, error) from error
+
+
 @contextmanager
-def connected(connection: Connection) -> Iterator[Any]:
-    """A logged-in pyVmomi ServiceInstance, logged out again at the end.
+def connected(connection: Connection) -> Iterator[Session]:
+    """A session, logged out again at the end.
 
     Raises TestbedError for everything that explain() knows.
     """
@@ -136,16 +156,16 @@ def connected(connection: Connection) -> Iterator[Any]:
     finally:
         socket.setdefaulttimeout(previous)
     try:
-        yield instance
+        yield Session(instance, connection)
     except (OSError, http.client.HTTPException, vim.fault.NotAuthenticated) as error:
         raise explain(connection, error) from error
     finally:
         connect.Disconnect(instance)
 
 
-def describe(instance: Any) -> dict[str, str]:
+def describe(session: Session) -> dict[str, str]:
     """Which vCenter this is."""
-    about = instance.content.about
+    about = session.content.about
     return {
         "name": about.name,
         "full_name": about.fullName,

@@ -5,14 +5,14 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import Problem, TestbedError
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import lookup, ownership, spec
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.client import Connection
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.library import rest_session, template_vms
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.client import Session
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.limits import Slots
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import VmActual, routable
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.placement import Place, Resolver, Tree
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan import (
@@ -24,9 +24,12 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan im
     plan,
     plan_removal,
 )
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.reconcile import Machine, Reconciler
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.sdk import vim
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.wish import Template, VmWish
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.progress import Progress, Watchdog
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.reconcile import Bounds, Machine, Reconciler
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.sources import Source, Sources
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.template import Template
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.waiting import Watcher
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.wish import VmWish
 
 
 @dataclass
@@ -41,18 +44,28 @@ class Outcome:
     warnings: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Call:
+    """How one call of the module goes about its work."""
+
+    bounds: Bounds
+    progress_file: str | None = None
+    watch_pid: int = 0
+
+
 class Fleet:
     """One session's view of vCenter, for one owner."""
 
-    def __init__(self, instance: Any, connection: Connection, owner: str, run: str, limit: int) -> None:
-        self._content = instance.content
-        self._stub = instance._stub  # pyVmomi offers no public way from an id to an object
-        self._connection = connection
-        self._owner, self._run, self._limit = owner, run, limit
+    def __init__(self, session: Session, owner: str, run: str, call: Call) -> None:
+        self._session = session
+        self._content = session.content
+        self._owner, self._run, self._call = owner, run, call
+        self._planner: Callable[[Machine], list[Operation]] = self._plan
         self._adopt = False
         self._tree = Tree(self._content)
         self._networks = self._tree.network_names
-        self._sources: dict[Template, VmActual] = {}
+        self._finder = Sources(self._content, session.instance._stub, session.connection, self._tree)
+        self._sources: dict[Template, Source] = {}
         self._places: dict[str, Place] = {}
         self._now = datetime.datetime.now(tz=datetime.UTC)
 
@@ -63,15 +76,9 @@ class Fleet:
         """
         self._adopt = adopt
         machines = [Machine(wish.name, wish) for wish in wishes]
-        self._read(machines)
+        self.read(machines)
         self._resolve(machines)
-        plans = self._plan_all(machines, self._plan)
-        outcome = self._outcome(machines, plans)
-        if not check:
-            Reconciler(self._content, self._limit, self._read, self._plan, self._start).run(machines)
-            self._conclude(machines, outcome)
-        self._describe(machines, plans, outcome, done=not check)
-        return outcome
+        return self._converge(machines, self._plan, check=check)
 
     def absent(self, names: Iterable[str], *, all_owned: bool, check: bool, expired_only: bool = False) -> Outcome:
         """Remove VMs of this owner: the named ones, or every one there is; of them those whose time is over."""
@@ -80,29 +87,58 @@ class Fleet:
             machines = [Machine(name, reference=reference) for name, reference in sorted(references.items())]
         else:
             machines = [Machine(name) for name in names]
-        self._read(machines)
-        planner = self._plan_expired if expired_only else self._plan_removal
-        plans = self._plan_all(machines, planner)
-        outcome = self._outcome(machines, plans)
-        if expired_only:
-            states = [ownership.expiry(machine.actual, self._now) for machine in machines if machine.actual]
-            outcome.warnings += [state.complaint for state in states if state.complaint]
-        if not check:
-            Reconciler(self._content, self._limit, self._read, planner, self._start).run(machines)
-            self._conclude(machines, outcome)
-        self._describe(machines, plans, outcome, done=not check)
+        self.read(machines)
+        if not expired_only:
+            return self._converge(machines, self._plan_removal, check=check)
+        states = [ownership.expiry(machine.actual, self._now) for machine in machines if machine.actual]
+        outcome = self._converge(machines, self._plan_expired, check=check)
+        outcome.warnings += [state.complaint for state in states if state.complaint]
         return outcome
 
     def gathered(self, names: Iterable[str], wishes: Iterable[VmWish]) -> Outcome:
         """Read these VMs as they are; a wish names its disks and says which address counts."""
         known = {wish.name: wish for wish in wishes}
         machines = [Machine(name, known.get(name)) for name in names]
-        self._read(machines)
+        self.read(machines)
         outcome = Outcome()
         self._describe(machines, {}, outcome, done=False)
         return outcome
 
-    def _read(self, machines: list[Machine]) -> None:
+    def _converge(
+        self, machines: list[Machine], planner: Callable[[Machine], list[Operation]], *, check: bool
+    ) -> Outcome:
+        self._planner = planner
+        plans = self._plan_all(machines)
+        outcome = self._outcome(machines, plans)
+        if not check:
+            progress, watchdog = Progress(self._call.progress_file), Watchdog(self._call.watch_pid)
+            Reconciler(self, self._call.bounds, progress, watchdog).run(machines)
+            self._conclude(machines, outcome)
+        self._describe(machines, plans, outcome, done=not check)
+        return outcome
+
+    def plan(self, machine: Machine) -> list[Operation]:
+        """What is left to do for the VM."""
+        return self._planner(machine)
+
+    def watcher(self) -> Watcher:
+        """A watcher in the present session."""
+        return Watcher(self._content)
+
+    def renew(self) -> None:
+        """Log in again."""
+        self._session.renew()
+
+    def slots(self, machine: Machine, operation: Operation, slots: Slots) -> Mapping[str, int]:
+        """Which limits the operation counts against."""
+        wish = machine.wish
+        if wish is None:
+            return slots.keys(operation.kind)
+        placement = wish.placement
+        return slots.keys(operation.kind, str(wish.template), placement.host, placement.datastore)
+
+    def read(self, machines: list[Machine]) -> None:
+        """Refresh references and actual state, all in two calls."""
         lost = [machine for machine in machines if machine.reference is None]
         found = lookup.find_vms(self._content, [machine.name for machine in lost]) if lost else {}
         for machine in lost:
@@ -130,7 +166,7 @@ class Fleet:
         problems = list(resolver.problems)
         if missing:
             try:
-                self._read_sources(missing)
+                self._sources = self._finder.find(missing)
             except TestbedError as error:
                 if error.error_code != "unknown_template":
                     raise
@@ -138,29 +174,16 @@ class Fleet:
         if problems:
             raise TestbedError("unknown_object", problems)
 
-    def _read_sources(self, templates: list[Template]) -> None:
-        with rest_session(self._connection) as session:
-            ids = template_vms(session, templates)
-        references = {template: vim.VirtualMachine(moid, self._stub) for template, moid in ids.items()}
-        actuals = lookup.read_vms(self._content, references.values(), self._networks)
-        problems = [
-            Problem(f"template '{template}'", "a template VM that can be read", f"none with id {moid}")
-            for template, moid in ids.items()
-            if moid not in actuals
-        ]
-        if problems:
-            raise TestbedError("unknown_template", problems)
-        self._sources = {template: actuals[moid] for template, moid in ids.items()}
-
     def _plan(self, machine: Machine) -> list[Operation]:
         wish = machine.wish
         if wish is None:
             raise ValueError(f"{machine.name} has no wish to plan for")
         if machine.actual is None and wish.template not in self._sources:
-            self._read_sources([wish.template])  # the VM was removed by somebody while we were at it
+            self._sources |= self._finder.find([wish.template])  # the VM was removed by somebody while we were at it
         expires = self._now + datetime.timedelta(hours=wish.lifecycle.ttl_hours)
         marks = Marks(self._owner, self._run, expires.strftime(ownership.TIME_FORMAT), self._adopt)
-        return plan(wish, machine.actual, self._sources.get(wish.template), marks)
+        source = self._sources.get(wish.template)
+        return plan(wish, machine.actual, source.actual if source else None, marks)
 
     def _plan_removal(self, machine: Machine) -> list[Operation]:
         return plan_removal(machine.actual, self._owner) if machine.actual else []
@@ -170,15 +193,13 @@ class Fleet:
         operations = self._plan_removal(machine)
         return operations if machine.actual and ownership.expiry(machine.actual, self._now).expired else []
 
-    def _plan_all(
-        self, machines: list[Machine], planner: Callable[[Machine], list[Operation]]
-    ) -> dict[str, list[Operation]]:
+    def _plan_all(self, machines: list[Machine]) -> dict[str, list[Operation]]:
         plans: dict[str, list[Operation]] = {}
         problems: list[Problem] = []
         code = ""
         for machine in machines:
             try:
-                plans[machine.name] = planner(machine)
+                plans[machine.name] = self.plan(machine)
             except TestbedError as error:
                 problems += error.problems
                 code = code or error.error_code
@@ -186,7 +207,7 @@ class Fleet:
             raise TestbedError(code, problems)
         return plans
 
-    def _start(self, machine: Machine, operation: Operation) -> Any:
+    def start(self, machine: Machine, operation: Operation) -> Any:
         """Start the operation's task in vCenter."""
         reference, actual, wish = machine.reference, machine.actual, machine.wish
         if operation.kind == "power_on":
@@ -200,9 +221,8 @@ class Fleet:
         place = self._places[machine.name]
         if operation.kind == "clone":
             source = self._sources[wish.template]
-            template = vim.VirtualMachine(source.moid, self._stub)
             cloning = spec.clone_spec(wish, operation.changes, source, place)
-            return template.CloneVM_Task(folder=place.folder, name=wish.name, spec=cloning)
+            return source.reference.CloneVM_Task(folder=place.folder, name=wish.name, spec=cloning)
         if actual is None:
             raise ValueError(f"{machine.name} cannot be reconfigured before it is read")
         return reference.ReconfigVM_Task(spec.reconfigure_spec(wish, operation.changes, actual, place))
@@ -230,9 +250,13 @@ class Fleet:
     ) -> None:
         for machine in machines:
             operations = machine.done if done else plans.get(machine.name, [])
+            error = machine.error
             outcome.vms[machine.name] = facts(machine.wish, machine.actual) | {
+                "status": "failed" if error else "changed" if changes_anything(operations) else "unchanged",
                 "operations": [str(operation) for operation in operations if not operation.kind.startswith("wait_")],
-                "error": str(machine.error) if machine.error else "",
+                "seconds": {kind: round(seconds, 1) for kind, seconds in machine.seconds.items()},
+                "error_code": error.error_code if error else "",
+                "error": str(error) if error else "",
             }
 
 

@@ -3,21 +3,25 @@
 """Makes vCenter match: for each VM read, plan, do the first operation, and again until the plan is empty.
 
 vCenter runs the operations itself (each is a task there), so one thread starts them and waits for all of them
-with one blocking call; ``limit`` bounds how many are under way. A conflict with another writer (a run that was
-killed but whose module lives on) ends in reading and planning anew.
+with one blocking call. A conflict with another writer (a run that was killed but whose module lives on), a host
+that drops out for a moment, an expired session: each ends in reading and planning anew (docs/adr/0004).
 """
 
 from __future__ import annotations
 
+import http.client
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import Problem, TestbedError
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import faults
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.limits import Slots
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import VmActual, routable
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan import Operation
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.progress import Progress, Watchdog
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.sdk import vim, vmodl
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.waiting import (
     GUEST_PROPERTIES,
@@ -27,13 +31,15 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.waiting
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.wish import VmWish
 
 MAX_STEPS = 12  # clone, two reconfigures and power-on are four; more means that the plan does not converge
-MAX_CONFLICTS = 20
+MAX_RETRIES = 20
+MAX_RENEWALS = 10  # of the session in one call; more means that vCenter throws us out for good
 LONGEST_PAUSE = 15.0  # between two looks at a VM that somebody else is changing
 TASK_SECONDS = 3600
-POLL_SECONDS = 20  # longest single wait: deadlines are looked at this often
+POLL_SECONDS = 5  # longest single wait: deadlines, progress and our own parent are looked at this often
+LOST = (OSError, http.client.HTTPException)  # the connection broke
 
 
-@dataclass
+@dataclass(eq=False)
 class Machine:
     """One VM on its way to the wish."""
 
@@ -42,12 +48,16 @@ class Machine:
     reference: Any = None
     actual: VmActual | None = None
     done: list[Operation] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)  # by what it waited for
     error: TestbedError | None = None
     fresh: bool = False  # whether ``actual`` was read after the last thing that happened to the VM
-    conflicts: int = 0
+    finished: bool = False
+    retries: int = 0
     settle_until: float = 0.0
     task: Any = None
     operation: Operation | None = None
+    slots: Mapping[str, int] = field(default_factory=dict)
+    began: float = 0.0
     deadline: float = 0.0
     wake: float = 0.0
 
@@ -56,69 +66,154 @@ class Machine:
         self.error = TestbedError(code, [Problem(self.name, expected, found, next_step)])
 
 
-def is_conflict(fault: Any) -> bool:
-    """Whether the fault means that somebody else got there first, so that reading again will help."""
-    return isinstance(
-        fault,
-        (
-            vim.fault.DuplicateName,
-            vim.fault.InvalidPowerState,
-            vim.fault.ConcurrentAccess,
-            vim.fault.TaskInProgress,
-            vim.fault.InvalidState,
-            vmodl.fault.ManagedObjectNotFound,
-        ),
-    )
+class Driver(Protocol):
+    """What fleet gives to the reconciler."""
+
+    def read(self, machines: list[Machine]) -> None:
+        """Refresh the machines' references and actual state."""
+
+    def plan(self, machine: Machine) -> list[Operation]:
+        """What is left to do; raises TestbedError when it cannot be done."""
+
+    def start(self, machine: Machine, operation: Operation) -> Any:
+        """Start one operation in vCenter and return its task."""
+
+    def slots(self, machine: Machine, operation: Operation, slots: Slots) -> Mapping[str, int]:
+        """The slots that the operation takes."""
+
+    def watcher(self) -> Watcher:
+        """A watcher in the present session."""
+
+    def renew(self) -> None:
+        """Log in again."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Limits of one call: operations under way in all and by kind, and seconds for everything (0: no end)."""
+
+    concurrency: int = 32
+    limits: Mapping[str, int] = field(default_factory=dict)
+    seconds: int = 0
 
 
 class Reconciler:
-    """Drives many machines: ``read`` refreshes them, ``plan`` says what is left, ``start`` starts an operation."""
+    """Drives many machines to their wishes."""
 
     def __init__(
-        self,
-        content: Any,
-        limit: int,
-        read: Callable[[list[Machine]], None],
-        plan: Callable[[Machine], list[Operation]],
-        start: Callable[[Machine, Operation], Any],
+        self, driver: Driver, bounds: Bounds, progress: Progress | None = None, watchdog: Watchdog | None = None
     ) -> None:
-        self._watcher = Watcher(content)
-        self._limit, self._read, self._plan, self._start = limit, read, plan, start
+        self._driver, self._bounds = driver, bounds
+        self._progress, self._watchdog = progress or Progress(None), watchdog or Watchdog(0)
+        self._slots = Slots(bounds.limits)
+        self._watcher = driver.watcher()
+        self._renewals = 0
+        self._machines: list[Machine] = []
         self._ready: deque[Machine] = deque()
         self._busy: dict[str, Machine] = {}  # by id of the task
         self._guests: dict[str, Machine] = {}  # by id of the VM whose address is waited for
         self._settling: list[Machine] = []
 
     def run(self, machines: list[Machine]) -> None:
-        """Work until each machine matches or has failed."""
+        """Work until each machine matches or has failed; errors are in the machines."""
+        self._machines = machines
         self._ready.extend(machines)
+        end = time.monotonic() + self._bounds.seconds if self._bounds.seconds else float("inf")
         try:
             while self._ready or self._busy or self._guests or self._settling:
-                self._step_ready()
-                self._wait()
+                self._guarded_round()
+                if time.monotonic() > end:
+                    self._give_up("deadline", f"everything within {self._bounds.seconds} s", "raise deadline_seconds")
+                elif self._watchdog.alone():
+                    self._give_up("parent_lost", "ansible-playbook to be there", "run the playbook again")
         finally:
+            self._close()
+
+    def _guarded_round(self) -> None:
+        """One round; a session that expired or a connection that broke is made anew, not passed on at once."""
+        try:
+            self._step_ready()
+            self._wait()
+            self._tell()
+        except vim.fault.NotAuthenticated:
+            self._renew()
+        except LOST:
+            time.sleep(min(LONGEST_PAUSE, 0.5 * 2**self._renewals))
+            self._renew()
+
+    def _renew(self) -> None:
+        self._renewals += 1
+        if self._renewals > MAX_RENEWALS:
+            self._driver.renew()  # whatever this raises is the clear error
+            self._give_up("session_lost", "a session that lasts", "look at vCenter's session limits")
+            return
+        try:
+            self._driver.renew()
+        except LOST:
+            return  # the next round fails the same way, and pauses longer
+        self._watcher = self._driver.watcher()
+        for machine in self._busy.values():
+            self._watcher.watch(machine.task, TASK_PROPERTIES)
+        for machine in self._guests.values():
+            self._watcher.watch(machine.reference, GUEST_PROPERTIES)
+
+    def _close(self) -> None:
+        try:
             self._watcher.close()
+        except (vim.fault.NotAuthenticated, vmodl.fault.ManagedObjectNotFound, *LOST):
+            return  # the session is gone, and its filters with it
+
+    def _give_up(self, code: str, expected: str, next_step: str) -> None:
+        """End the call: what runs inside vCenter goes on there, and the next call finds it."""
+        for machine in self._machines:
+            if not machine.finished and machine.error is None:
+                doing = str(machine.operation) if machine.operation else "nothing done yet"
+                machine.fail(code, expected, f"unfinished: {doing}", next_step)
+        self._ready.clear()
+        self._busy.clear()
+        self._guests.clear()
+        self._settling.clear()
+
+    def _tell(self) -> None:
+        now = time.monotonic()
+        busy = [machine for machine in self._busy.values() if machine.operation]
+        doing = [(machine.name, str(getattr(machine.operation, "kind", "")), now - machine.began) for machine in busy]
+        doing += [(machine.name, "wait_address", now - machine.began) for machine in self._guests.values()]
+        doing += [(machine.name, "pause", 0.0) for machine in self._settling]
+        done = sum(machine.finished for machine in self._machines)
+        failed = sum(machine.error is not None for machine in self._machines)
+        self._progress.tell(len(self._machines), done, failed, doing)
 
     def _step_ready(self) -> None:
         stale = [machine for machine in self._ready if not machine.fresh]
         if stale:
-            self._read(stale)
+            self._driver.read(stale)
         waiting: deque[Machine] = deque()
         while self._ready:
-            machine = self._ready.popleft()
-            if len(self._busy) >= self._limit:
-                waiting.append(machine)
-                continue
+            machine = self._ready[0]
             try:
-                self._step(machine)
+                if not self._step(machine):
+                    waiting.append(machine)
             except TestbedError as error:
                 machine.error = error
+            except (vim.fault.NotAuthenticated, *LOST):
+                machine.fresh = False  # the call may have been carried out
+                if self._under_way(machine):
+                    self._ready.popleft()
+                self._ready.extend(waiting)
+                raise
+            self._ready.popleft()
         self._ready = waiting
 
-    def _step(self, machine: Machine) -> None:
-        operations = self._plan(machine)
+    def _under_way(self, machine: Machine) -> bool:
+        return machine in self._busy.values() or machine in self._guests.values()
+
+    def _step(self, machine: Machine) -> bool:
+        """Do the next thing for the VM; False when all slots for it are taken."""
+        operations = self._driver.plan(machine)
         if not operations:
-            return
+            machine.finished = True
+            return True
         operation = operations[0]
         if operation.kind == "wait_address":
             self._await_address(machine)
@@ -128,25 +223,39 @@ class Reconciler:
             left = ", ".join(change.what for change in operation.changes) or operation.kind
             machine.fail("no_convergence", "nothing left to do", f"after {MAX_STEPS} steps still {left}")
         else:
-            self._begin(machine, operation)
+            return self._begin(machine, operation)
+        return True
 
-    def _begin(self, machine: Machine, operation: Operation) -> None:
-        machine.operation = operation
+    def _begin(self, machine: Machine, operation: Operation) -> bool:
+        slots = self._driver.slots(machine, operation, self._slots)
+        if len(self._busy) >= self._bounds.concurrency or not self._slots.take(slots):
+            return False
+        machine.operation, machine.slots = operation, slots
         machine.fresh = False
         try:
-            machine.task = self._start(machine, operation)
+            machine.task = self._driver.start(machine, operation)
+        except vim.fault.NotAuthenticated:
+            self._slots.give_back(slots)
+            raise
         except vmodl.MethodFault as fault:
+            self._slots.give_back(slots)
             self._failed(machine, fault)
-            return
-        machine.deadline = time.monotonic() + TASK_SECONDS
+            return True
+        except LOST:
+            self._slots.give_back(slots)
+            raise
+        machine.began = time.monotonic()
+        machine.deadline = machine.began + TASK_SECONDS
         self._busy[machine.task._moId] = machine
         self._watcher.watch(machine.task, TASK_PROPERTIES)
+        return True
 
     def _await_address(self, machine: Machine) -> None:
         if machine.wish is None:
             raise ValueError("only a wished VM has an address to wait for")
         machine.fresh = False
-        machine.deadline = time.monotonic() + machine.wish.lifecycle.wait_seconds
+        machine.began = time.monotonic()
+        machine.deadline = machine.began + machine.wish.lifecycle.wait_seconds
         self._guests[machine.reference._moId] = machine
         self._watcher.watch(machine.reference, GUEST_PROPERTIES)
 
@@ -156,11 +265,14 @@ class Reconciler:
         due = [machine.deadline for machine in watched] + [machine.wake for machine in self._settling]
         if not due:
             return
-        seconds = min(POLL_SECONDS, max(0.0, min(due) - now))
-        if watched and not (self._ready and len(self._busy) < self._limit):
-            for key, values in self._watcher.wait(seconds if not self._settling else min(seconds, 1)).items():
+        seconds = min(float(POLL_SECONDS), max(0.0, min(due) - now))
+        if watched:
+            # vCenter waits in whole seconds: a VM that is looked at again sooner must not wait for that.
+            for key, values in self._watcher.wait(0 if self._settling and seconds < 1 else seconds).items():
                 self._changed(key, values)
-        elif not self._ready:
+            if self._settling and seconds < 1:
+                time.sleep(min(seconds, 0.2))
+        else:
             time.sleep(seconds)
         self._look_at_clocks(time.monotonic())
 
@@ -174,8 +286,8 @@ class Reconciler:
             self._no_address(machine)
 
     def _no_address(self, machine: Machine) -> None:
+        self._driver.read([machine])
         self._stop_waiting(machine)
-        self._read([machine])
         actual, wish = machine.actual, machine.wish
         if wish is None or actual is None:
             machine.fail("vanished", "the VM", "it was removed meanwhile")
@@ -211,11 +323,10 @@ class Reconciler:
         ended = values.get("gone") or values.get("runtime.powerState") == "poweredOff"
         if ended or routable([address for address in found if address], networks):
             self._stop_waiting(machine)
-            machine.conflicts += bool(ended)
-            if machine.conflicts > 2:
-                machine.fail(
-                    "guest_ends", "a guest that stays powered on", "it powers itself off", "look at its console"
-                )
+            machine.retries += bool(ended)
+            if machine.retries > 2 and ended:
+                advice = "look at its console"
+                machine.fail("guest_ends", "a guest that stays powered on", "it powers itself off", advice)
             else:
                 machine.done.append(Operation("wait_address"))
                 self._ready.append(machine)
@@ -229,58 +340,43 @@ class Reconciler:
             machine.reference = result
         if operation.kind == "destroy":
             machine.reference = machine.actual = None
+            machine.finished = True
             return
         self._ready.append(machine)
 
     def _failed(self, machine: Machine, fault: Any) -> None:
-        if is_conflict(fault):
-            self._conflict(machine, describe_fault(fault))
-            return
-        machine.fail(
-            "task_failed",
-            f"'{machine.operation}' to succeed",
-            describe_fault(fault),
-            "mend the cause and run again: what is done stays done",
-        )
-
-    def _conflict(self, machine: Machine, reason: str) -> None:
-        machine.conflicts += 1
-        if machine.conflicts > MAX_CONFLICTS:
-            machine.fail("conflict", "to be the only one who changes this VM", reason, "run again when it is quiet")
-            return
-        self._look_again(machine)
+        meaning = faults.meaning(fault)
+        if fault is None or meaning.retry:
+            machine.retries += 1
+            if machine.retries <= MAX_RETRIES:
+                self._look_again(machine)
+                return
+        machine.fail(meaning.error_code, f"'{machine.operation}' to succeed", faults.describe(fault), meaning.advice)
 
     def _settle(self, machine: Machine) -> None:
         """The VM is being made by somebody, most likely by ourselves before we were killed."""
         now = time.monotonic()
         machine.settle_until = machine.settle_until or now + TASK_SECONDS
         if now > machine.settle_until:
-            machine.fail(
-                "unfinished", "a VM whose settings can be read", f"none after {TASK_SECONDS} s", "remove it by hand"
-            )
+            found = f"none after {TASK_SECONDS} s"
+            machine.fail("unfinished", "a VM whose settings can be read", found, "remove it by hand")
             return
         self._look_again(machine)
 
     def _look_again(self, machine: Machine) -> None:
         machine.fresh = False
-        machine.wake = time.monotonic() + min(LONGEST_PAUSE, 0.5 * 2**machine.conflicts)
+        machine.wake = time.monotonic() + min(LONGEST_PAUSE, 0.25 * 2**machine.retries)
         self._settling.append(machine)
 
     def _release(self, machine: Machine) -> None:
         self._busy.pop(machine.task._moId, None)
+        self._slots.give_back(machine.slots)
+        if machine.operation:
+            spent = time.monotonic() - machine.began
+            machine.seconds[machine.operation.kind] = machine.seconds.get(machine.operation.kind, 0.0) + spent
         self._watcher.forget(machine.task)
 
     def _stop_waiting(self, machine: Machine) -> None:
         self._guests.pop(machine.reference._moId, None)
+        machine.seconds["wait_address"] = machine.seconds.get("wait_address", 0.0) + time.monotonic() - machine.began
         self._watcher.forget(machine.reference)
-
-
-def describe_fault(fault: Any) -> str:
-    """One line about a vSphere fault: its type and vCenter's own words, never a dump."""
-    if fault is None:
-        return "vCenter dropped the task"
-    name = type(fault).__name__.rsplit(".", 1)[-1]
-    texts = [getattr(fault, "localizedMessage", "") or getattr(fault, "msg", "") or ""]
-    texts += [message.message or "" for message in getattr(fault, "faultMessage", None) or ()]
-    told = "; ".join(dict.fromkeys(text for text in texts if text))
-    return f"{name}: {told}" if told else name

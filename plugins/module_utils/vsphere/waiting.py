@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
+from http.client import HTTPException
 from typing import Any
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.sdk import vim, vmodl
@@ -37,8 +39,10 @@ class Watcher:
         """Stop watching."""
         found = self._filters.pop(reference._moId, None)
         self._values.pop(reference._moId, None)
-        if found is not None:
-            found.Destroy()
+        # A filter that cannot be given back goes with its collector; whatever broke shows in the next wait().
+        with suppress(vim.fault.NotAuthenticated, vmodl.fault.ManagedObjectNotFound, OSError, HTTPException):
+            if found is not None:
+                found.Destroy()
 
     def wait(self, seconds: float) -> dict[str, dict[str, Any]]:
         """Block until something changes, at most ``seconds``; all known values of what changed, by id."""

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import reconcile
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.limits import Slots
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import VmActual
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan import Operation
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.reconcile import Machine, Reconciler
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.progress import Watchdog
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.reconcile import Bounds, Machine, Reconciler
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.wish import parse_wishes
-from pyVmomi import vim
+from pyVmomi import vim, vmodl
 
 
 @dataclass(eq=False)
@@ -34,9 +36,13 @@ class FakeVcenter:
     ends: dict[str, tuple[float, Callable[[], tuple[Any, Any]]]] = field(default_factory=dict)
     booting: dict[str, float] = field(default_factory=dict)
     watched: set[str] = field(default_factory=set)
+    left: set[str] = field(default_factory=lambda: {"close() was not called"})
     most_at_once: int = 0
     faults: dict[str, list[Any]] = field(default_factory=dict)
     started: list[str] = field(default_factory=list)
+    expired: bool = False
+    lost: int = 0
+    renewed: int = 0
 
     # the clock
     def monotonic(self) -> float:
@@ -54,9 +60,17 @@ class FakeVcenter:
         self.watched.discard(reference._moId)
 
     def close(self) -> None:
-        assert not self.watched, "a filter was left behind"
+        self.left = set(self.watched)
+
+    def _session(self) -> None:
+        if self.expired:
+            raise vim.fault.NotAuthenticated
+        if self.lost:
+            self.lost -= 1
+            raise ConnectionResetError("gone")
 
     def wait(self, seconds: float) -> dict[str, dict[str, Any]]:
+        self._session()
         coming = [moment for moment, _end in self.ends.values()] + list(self.booting.values())
         self.now = min([*coming, self.now + max(seconds, 0.01)])
         self._advance()
@@ -78,8 +92,19 @@ class FakeVcenter:
                 del self.booting[name]
                 self.vms[name] = replace(self.vms[name], addresses=("192.0.2.1",))
 
-    # what fleet hands to the reconciler
+    # what fleet is to the reconciler
+    def watcher(self) -> FakeVcenter:
+        return self
+
+    def renew(self) -> None:
+        self.renewed += 1
+        self.expired = False
+
+    def slots(self, machine: Machine, operation: Operation, slots: Slots) -> dict[str, int]:
+        return slots.keys(operation.kind, source="template")
+
     def read(self, machines: list[Machine]) -> None:
+        self._session()
         for machine in machines:
             machine.actual = self.vms.get(machine.name)
             machine.reference = Reference(machine.actual.moid) if machine.actual else None
@@ -96,6 +121,7 @@ class FakeVcenter:
         return [] if actual.addresses else [Operation("wait_address")]
 
     def start(self, machine: Machine, operation: Operation) -> Reference:
+        self._session()
         self.started.append(f"{machine.name} {operation.kind}")
         task = Reference(f"task-{len(self.started)}")
 
@@ -120,7 +146,6 @@ class FakeVcenter:
 def vcenter(monkeypatch: pytest.MonkeyPatch) -> FakeVcenter:
     fake = FakeVcenter()
     monkeypatch.setattr(reconcile, "time", fake)
-    monkeypatch.setattr(reconcile, "Watcher", lambda content: fake)
     return fake
 
 
@@ -129,9 +154,11 @@ def machines(*names: str, **lifecycle: Any) -> list[Machine]:
     return [Machine(name, parse_wishes([base | {"name": name}])[0]) for name in names]
 
 
-def run(vcenter: FakeVcenter, todo: list[Machine], limit: int = 8) -> None:
+def run(
+    vcenter: FakeVcenter, todo: list[Machine], limit: int = 8, limits: dict[str, int] | None = None, seconds: int = 0
+) -> None:
     vcenter.read(todo)
-    Reconciler(None, limit, vcenter.read, vcenter.plan, vcenter.start).run(todo)
+    Reconciler(vcenter, Bounds(limit, limits or {}, seconds)).run(todo)
 
 
 def test_every_vm_is_made_within_the_bound(vcenter: FakeVcenter) -> None:
@@ -139,6 +166,7 @@ def test_every_vm_is_made_within_the_bound(vcenter: FakeVcenter) -> None:
     run(vcenter, todo, limit=3)
     assert all(machine.error is None and machine.actual and machine.actual.addresses for machine in todo)
     assert vcenter.most_at_once == 3
+    assert vcenter.left == set(), "a filter was left behind"
     assert len(vcenter.started) == 40
 
 
@@ -159,7 +187,7 @@ def test_a_vm_that_another_run_made_meanwhile_is_adopted(vcenter: FakeVcenter) -
     todo = machines("a")
     vcenter.read(todo)
     vcenter.vms["a"] = VmActual("vm-a", "a")
-    Reconciler(None, 8, vcenter.read, vcenter.plan, vcenter.start).run(todo)
+    Reconciler(vcenter, Bounds(8)).run(todo)
     assert todo[0].error is None
     assert vcenter.started == ["a clone", "a power_on"]
 
@@ -173,9 +201,9 @@ def test_a_vm_that_is_still_being_made_is_waited_for(vcenter: FakeVcenter) -> No
             vcenter.vms["a"] = replace(vcenter.vms["a"], ready=True)
         original(todo)
 
+    vcenter.read = read  # type: ignore[method-assign]
     todo = machines("a")
-    read(todo)
-    Reconciler(None, 8, read, vcenter.plan, vcenter.start).run(todo)
+    run(vcenter, todo)
     assert todo[0].error is None
     assert vcenter.started == ["a power_on"]
 
@@ -221,3 +249,101 @@ def test_a_plan_that_never_ends_is_given_up(vcenter: FakeVcenter) -> None:
     run(vcenter, todo)
     assert todo[0].error is not None
     assert todo[0].error.error_code == "no_convergence"
+
+
+def test_each_kind_has_its_own_bound(vcenter: FakeVcenter) -> None:
+    vcenter.address_seconds = 0.1
+    run(vcenter, machines(*(f"vm{n}" for n in range(12))), limit=100, limits={"clone": 3, "power": 2})
+    assert vcenter.most_at_once == 5
+
+
+@pytest.mark.parametrize("fault", [vim.fault.TaskInProgress, vmodl.fault.HostNotConnected, vim.fault.Timedout])
+def test_a_fault_that_passes_is_tried_again(vcenter: FakeVcenter, fault: Any) -> None:
+    vcenter.faults["a"] = [fault() for _turn in range(4)]
+    todo = machines("a")
+    run(vcenter, todo)
+    assert todo[0].error is None
+    assert todo[0].retries == 4
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (vim.fault.NoPermission(privilegeId="VirtualMachine.Interact.PowerOn", object=None), "no_permission"),
+        (vim.fault.NoDiskSpace(), "no_space"),
+        (vim.fault.InsufficientMemoryResourcesFault(), "no_resources"),
+        (vim.fault.InvalidDeviceSpec(), "invalid_spec"),
+    ],
+)
+def test_a_fault_that_stays_is_not_tried_again(vcenter: FakeVcenter, fault: Any, code: str) -> None:
+    vcenter.faults["a"] = [fault]
+    todo = machines("a")
+    run(vcenter, todo)
+    assert todo[0].error is not None
+    assert todo[0].error.error_code == code
+    assert len(vcenter.started) == 1
+
+
+@pytest.mark.parametrize("after", [1, 3, 6, 9])
+def test_an_expired_session_is_renewed_in_the_middle(vcenter: FakeVcenter, after: int) -> None:
+    original, count = vcenter._session, 0
+
+    def session() -> None:
+        nonlocal count
+        count += 1
+        vcenter.expired = vcenter.expired or count == after
+        original()
+
+    todo = machines("a", "b", "c")
+    vcenter.read(todo)
+    vcenter._session = session  # type: ignore[method-assign]
+    Reconciler(vcenter, Bounds(8)).run(todo)
+    assert vcenter.renewed == 1
+    assert all(machine.error is None and machine.finished for machine in todo)
+    assert sorted(vcenter.vms) == ["a", "b", "c"]
+
+
+def test_a_broken_connection_is_made_anew(vcenter: FakeVcenter) -> None:
+    todo = machines("a", "b")
+    vcenter.read(todo)
+    vcenter.lost = 3
+    Reconciler(vcenter, Bounds(8)).run(todo)
+    assert all(machine.error is None for machine in todo)
+    assert vcenter.renewed == 3
+
+
+def test_a_session_that_never_lasts_ends_the_call(vcenter: FakeVcenter) -> None:
+    todo = machines("a")
+    vcenter.read(todo)
+    vcenter.lost = 1000
+    Reconciler(vcenter, Bounds(8)).run(todo)
+    assert todo[0].error is not None
+    assert todo[0].error.error_code == "session_lost"
+
+
+def test_the_whole_call_has_a_deadline(vcenter: FakeVcenter) -> None:
+    vcenter.task_seconds = 50
+    todo = machines(*(f"vm{n}" for n in range(9)))
+    run(vcenter, todo, limit=2, seconds=120)
+    failed = [machine for machine in todo if machine.error]
+    assert failed
+    assert {machine.error.error_code for machine in failed if machine.error} == {"deadline"}
+    assert vcenter.now < 180
+
+
+def test_nothing_more_is_started_when_the_parent_is_gone(vcenter: FakeVcenter) -> None:
+    class Gone(Watchdog):
+        def alone(self) -> bool:
+            return True
+
+    todo = machines("a", "b")
+    vcenter.read(todo)
+    Reconciler(vcenter, Bounds(1), watchdog=Gone(0)).run(todo)
+    assert len(vcenter.started) == 1
+    assert all(machine.error and machine.error.error_code == "parent_lost" for machine in todo)
+
+
+def test_the_result_knows_what_was_waited_for(vcenter: FakeVcenter) -> None:
+    todo = machines("a")
+    run(vcenter, todo)
+    assert todo[0].seconds == pytest.approx({"clone": 2, "power_on": 2, "wait_address": 5}, abs=0.5)
