@@ -273,7 +273,9 @@ options:
             type: str
             choices: [pvscsi, lsilogic, lsilogic_sas, buslogic, nvme, sata, ide]
           extra_config:
-            description: More VMX keys, written as they are.
+            description:
+              - More VMX keys, written as they are. One that is taken out of the list again is removed from the VM, and so is
+                one whose value is empty. Keys that ESXi rewrites by itself, such as C(numa.autosize.cookie), are not compared.
             type: dict
             default: {}
       lifecycle:

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import TestbedError
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import lookup
+from pyVim.task import WaitForTask
+from pyVmomi import vim
 
 from tests.integration.conftest import Lab, wish
 from tests.integration.test_fleet import session, writes
@@ -122,3 +124,21 @@ def test_reserved_memory_is_given_back(lab: Lab) -> None:
     found = config(lab, "a")
     assert (found.memoryReservationLockedToMax, found.memoryAllocation.reservation) == (False, 0)
     assert not lab.fleet(free).changed
+
+
+def test_a_key_that_leaves_the_wish_leaves_the_vm_and_no_other(lab: Lab) -> None:
+    lab.fleet(wish("a", lifecycle=OFF, tweaks={"extra_config": {"user.one": "1", "user.two": "2"}}))
+    with session(lab) as content:
+        foreign = vim.vm.ConfigSpec(extraConfig=[vim.option.OptionValue(key="their.key", value="x")])
+        WaitForTask(lookup.find_vms(content, ["a"])["a"].ReconfigVM_Task(foreign))
+    less = wish("a", lifecycle=OFF, tweaks={"balloon": True, "page_sharing": True, "extra_config": {"user.two": "2"}})
+    since = len(lab.calls())
+    assert lab.fleet(less, check=True).after["a"]["extra_config.user.one"] is None
+    assert writes(lab, since) == []
+    assert lab.fleet(less).changed
+    found = keys(lab, "a")
+    assert found["user.two"] == "2"
+    assert found["their.key"] == "x"
+    gone = {"user.one", "sched.mem.maxmemctl", "mem.memballoon", "sched.mem.pshare.enable"}
+    assert gone.isdisjoint(found)
+    assert not lab.fleet(less).changed

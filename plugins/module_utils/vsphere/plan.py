@@ -110,7 +110,8 @@ def extra_config(wish: VmWish) -> dict[str, str]:
         keys["sched.mem.pshare.enable"] = "FALSE"
     if not tweaks.accel_3d:
         keys["mks.enable3d"] = "FALSE"
-    return keys | guestinfo(wish) | dict(tweaks.extra_config)
+    keys |= guestinfo(wish) | dict(tweaks.extra_config)
+    return keys | {vmx.KEYS: vmx.keys_mark(keys)}
 
 
 def compare(wish: VmWish, actual: VmActual) -> list[Change]:
@@ -127,12 +128,27 @@ def compare(wish: VmWish, actual: VmActual) -> list[Change]:
     changes += _memory_changes(wish, actual)
     if not wish.tweaks.accel_3d and actual.video_3d:
         changes.append(Change("video_3d", True, False))
-    for key, value in extra_config(wish).items():
-        if not vmx.same(key, value, actual.extra_config.get(key)):
-            before = actual.extra_config.get(key)
-            cold = vmx.needs_power_cycle(key)
-            changes.append(Change(f"extra_config.{key}", before, value, cold, vmx.is_secret(key)))
-    return changes + _disk_changes(wish, actual) + _network_changes(wish, actual)
+    return (
+        changes
+        + _key_changes(extra_config(wish), actual.extra_config)
+        + _disk_changes(wish, actual)
+        + _network_changes(wish, actual)
+    )
+
+
+def _key_changes(wanted: Mapping[str, str], actual: Mapping[str, str]) -> list[Change]:
+    """VMX keys to write, and those to remove because an earlier wish had them."""
+    settled = vmx.redacted(wanted, actual)
+    rows: list[tuple[str, str | None]] = [
+        (key, value)
+        for key, value in wanted.items()
+        if not vmx.same(key, value, actual.get(key)) and key not in settled and not (vmx.rewritten(key) and actual)
+    ]
+    rows += [(key, None) for key in vmx.forgotten(wanted, actual)]
+    return [
+        Change(f"extra_config.{key}", actual.get(key), value, vmx.needs_power_cycle(key), vmx.is_secret(key))
+        for key, value in rows
+    ]
 
 
 def _memory_changes(wish: VmWish, actual: VmActual) -> list[Change]:

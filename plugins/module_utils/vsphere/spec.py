@@ -68,7 +68,9 @@ def _write_video(draft: _Draft, change: Change) -> None:
 
 def _write_extra_config(draft: _Draft, change: Change) -> None:
     key = change.what.removeprefix("extra_config.")
-    draft.spec.extraConfig.append(vim.option.OptionValue(key=key, value=change.after))
+    draft.spec.extraConfig.append(
+        vim.option.OptionValue(key=key, value=change.after or "")
+    )  # an empty value removes the key
 
 
 def _write_network(draft: _Draft, change: Change) -> None:

@@ -190,7 +190,9 @@ def _tweaks(reader: Reader, value: Any) -> Tweaks:
     for key, item in reader.mapping("tweaks.extra_config", values.get("extra_config"), None).items():
         if key.startswith(("nanobanana.", "guestinfo.")):
             reader.bad(f"tweaks.extra_config.{key}", "a key that the project does not write itself", item)
-        extra[key] = ("TRUE" if item else "FALSE") if isinstance(item, bool) else str(item)
+        extra[key] = ("TRUE" if item else "FALSE") if isinstance(item, bool) else "" if item is None else str(item)
+        if not key or re.search(r"\s", key):
+            reader.bad(f"tweaks.extra_config.{key}", "a key without blanks", key)
     wish = Tweaks(**flags, extra_config=extra, hardware=read_hardware(reader, values))
     if not wish.balloon and not wish.reserve_memory:
         reader.bad(
