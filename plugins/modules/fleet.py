@@ -254,11 +254,48 @@ options:
             type: bool
             default: false
           reserve_memory:
-            description: Whether all memory is reserved and locked.
+            description: Whether all memory is reserved and locked. V(false) takes a full reservation back.
             type: bool
             default: true
+          cores_per_socket:
+            description: Cores of one virtual socket, a divisor of O(vms[].cpus). Not set leaves what the template has.
+            type: int
+          cpu_shares:
+            description:
+              - V(low), V(normal), V(high) or a number of shares, which count when VMs compete for CPU time. Takes effect at
+                once. Not set leaves what the template has.
+            type: str
+          cpu_limit_mhz:
+            description: V(unlimited), or the most MHz that the VM gets. Takes effect at once. Not set leaves what the template has.
+            type: str
+          cpu_reservation_mhz:
+            description: MHz that the host keeps for the VM. Takes effect at once. Not set leaves what the template has.
+            type: int
+          latency_sensitivity:
+            description:
+              - V(high) gives the VM's CPUs cores of their own. It demands O(vms[].tweaks.reserve_memory), no CPU limit and an
+                O(vms[].tweaks.cpu_reservation_mhz) of at least O(vms[].cpus) times the MHz of a core of each host where the
+                VM may run.
+            type: str
+            choices: [normal, high]
+          hardware_version:
+            description:
+              - Virtual hardware, such as V(20) for ESXi 8.0 or V(21) for ESXi 8.0 U2. A VM that is off is upgraded; an older
+                version than it has, or a newer one than the hosts run, is refused. Not set leaves what the template has.
+            type: int
+            choices: [10, 11, 13, 14, 15, 17, 18, 19, 20, 21, 22]
+          firmware:
+            description: What the template has to be installed with. Checked and never changed, because its guest would not boot.
+            type: str
+            choices: [bios, efi]
+          boot_controller:
+            description: On what the boot disk has to hang. Checked and never swapped, because the guest may lack the driver.
+            type: str
+            choices: [pvscsi, lsilogic, lsilogic_sas, buslogic, nvme, sata, ide]
           extra_config:
-            description: More VMX keys, written as they are.
+            description:
+              - More VMX keys, written as they are. One that is taken out of the list again is removed from the VM, and so is
+                one whose value is empty. Keys that ESXi rewrites by itself, such as C(numa.autosize.cookie), are not compared.
             type: dict
             default: {}
       lifecycle:
@@ -395,7 +432,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.nanobanana.testbed.plugins.module_utils.argument_spec import vsphere_spec
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import TestbedError
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import client, limits, sdk, wish
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import client, hardware, limits, sdk, wish
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.fleet import Call, Fleet, Outcome
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.reconcile import Bounds
 
@@ -424,6 +461,11 @@ def _choice(*choices: str) -> dict[str, Any]:
     return {"type": "str", "choices": list(choices), "default": choices[0]}
 
 
+def _one_of(*choices: str) -> dict[str, Any]:
+    """A choice without a default: not set leaves things as they are."""
+    return {"type": "str", "choices": list(choices)}
+
+
 VM_SPEC: dict[str, Any] = {
     "name": {"type": "str", "required": True},
     "template": {
@@ -450,6 +492,14 @@ VM_SPEC: dict[str, Any] = {
         page_sharing=_switch(False),
         accel_3d=_switch(False),
         reserve_memory=_switch(True),
+        cores_per_socket=_number(),
+        cpu_shares=_text(),
+        cpu_limit_mhz=_text(),
+        cpu_reservation_mhz=_number(),
+        latency_sensitivity=_one_of("normal", "high"),
+        hardware_version={"type": "int", "choices": list(hardware.HARDWARE_VERSIONS)},
+        firmware=_one_of("bios", "efi"),
+        boot_controller=_one_of(*hardware.BOOT_CONTROLLERS),
         extra_config={"type": "dict", "default": {}},
     ),
     "lifecycle": _group(

@@ -12,6 +12,8 @@ from typing import Any
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import Problem, TestbedError
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import lookup, ownership, spec
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.client import Session
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardware import check_hosts
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hosts import HostBook, needs_hosts
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.limits import Slots
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import VmActual, routable
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.placement import Place, Resolver, Tree
@@ -173,6 +175,19 @@ class Fleet:
                 problems += error.problems
         if problems:
             raise TestbedError("unknown_object", problems)
+        self._check_hosts([machine.wish for machine in machines if machine.wish])
+
+    def _check_hosts(self, wishes: Iterable[VmWish]) -> None:
+        """Refuse hardware that the hosts cannot give, before anything is made."""
+        book = HostBook(self._content)
+        problems: list[Problem] = []
+        for wish in wishes:
+            hardware = wish.tweaks.hardware
+            if needs_hosts(hardware):
+                candidates = book.candidates(self._places[wish.name])
+                problems += check_hosts(wish.name, hardware, wish.cpus, candidates)
+        if problems:
+            raise TestbedError("unsupported_hardware", problems)
 
     def _plan(self, machine: Machine) -> list[Operation]:
         wish = machine.wish
@@ -216,6 +231,8 @@ class Fleet:
             return reference.PowerOffVM_Task()
         if operation.kind == "destroy":
             return reference.Destroy_Task()
+        if operation.kind == "upgrade":
+            return reference.UpgradeVM_Task(version=f"vmx-{operation.changes[0].after}")
         if wish is None:
             raise ValueError(f"{operation.kind} of {machine.name} needs a wish")
         place = self._places[machine.name]

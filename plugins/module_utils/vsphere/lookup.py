@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import Problem, TestbedError
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import vmx
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardware_spec import hardware_actual
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import DiskActual, NicActual, VmActual
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.sdk import vim, vmodl
 
@@ -135,6 +136,7 @@ def vm_actual(reference: Any, values: dict[str, Any], networks: dict[str, str]) 
         nics=tuple(_nics(devices, networks)),
         video_key=video.key if video else 0,
         video_3d=bool(video and video.enable3DSupport),
+        hardware=hardware_actual(config),
         change_version=config.changeVersion or "",
         uuid=config.uuid or "",
         instance_uuid=config.instanceUuid or "",

@@ -12,6 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import Problem, TestbedError, nearest
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardware import (
+    FIELDS as HARDWARE_FIELDS,
+)
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardware import (
+    Hardware,
+    check_wish,
+    read_hardware,
+)
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.reader import Reader
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.template import Template, read_template
 
@@ -67,6 +75,7 @@ class Tweaks:
     accel_3d: bool = False
     reserve_memory: bool = True
     extra_config: Mapping[str, str] = field(default_factory=dict)
+    hardware: Hardware = field(default_factory=Hardware)
 
 
 @dataclass(frozen=True)
@@ -153,14 +162,16 @@ def _customization(reader: Reader, value: Any) -> Customization:
 
 def _tweaks(reader: Reader, value: Any) -> Tweaks:
     switches = ("balloon", "page_sharing", "accel_3d", "reserve_memory")
-    values = reader.mapping("tweaks", value, (*switches, "extra_config"))
+    values = reader.mapping("tweaks", value, (*switches, "extra_config", *HARDWARE_FIELDS))
     flags = {name: reader.boolean(f"tweaks.{name}", values[name]) for name in switches if name in values}
     extra: dict[str, str] = {}
     for key, item in reader.mapping("tweaks.extra_config", values.get("extra_config"), None).items():
         if key.startswith(("nanobanana.", "guestinfo.")):
             reader.bad(f"tweaks.extra_config.{key}", "a key that the project does not write itself", item)
-        extra[key] = ("TRUE" if item else "FALSE") if isinstance(item, bool) else str(item)
-    wish = Tweaks(**flags, extra_config=extra)
+        extra[key] = ("TRUE" if item else "FALSE") if isinstance(item, bool) else "" if item is None else str(item)
+        if not key or re.search(r"\s", key):
+            reader.bad(f"tweaks.extra_config.{key}", "a key without blanks", key)
+    wish = Tweaks(**flags, extra_config=extra, hardware=read_hardware(reader, values))
     if not wish.balloon and not wish.reserve_memory:
         reader.bad(
             "tweaks.balloon",
@@ -245,6 +256,7 @@ def _one(raw: Mapping[str, Any]) -> tuple[VmWish, list[Problem]]:
         tweaks=_tweaks(reader, raw.get("tweaks")),
         lifecycle=_lifecycle(reader, raw.get("lifecycle")),
     )
+    check_wish(reader, wish.tweaks.hardware, wish.cpus, reserve_memory=wish.tweaks.reserve_memory)
     return wish, reader.problems
 
 
