@@ -122,15 +122,35 @@ options:
         type: str
         required: true
       template:
-        description: The Content Library item of type vm-template that the VM is made from.
+        description:
+          - What the VM is made from, in exactly one of four forms. O(vms[].template.library) and O(vms[].template.item)
+            together, O(vms[].template.inventory) alone, O(vms[].template.vm) alone for a full clone, or
+            O(vms[].template.vm) with O(vms[].template.snapshot) and O(vms[].template.linked) for a linked clone.
+          - A VM that was made from something else is an error and never made anew.
         type: dict
         suboptions:
           library:
             description: Name of the Content Library.
             type: str
           item:
-            description: Name of the item.
+            description: Name of its item of type vm-template.
             type: str
+          inventory:
+            description:
+              - A template of the inventory, by name, by its path below the datacenter's VM folder, or by its whole path
+                from the datacenter on (C(DC0/vm/templates/ubuntu)).
+            type: str
+          vm:
+            description: A VM, named like O(vms[].template.inventory). It may be running; its guest data and MACs are not taken over.
+            type: str
+          snapshot:
+            description: Name of the VM's snapshot that a linked clone builds on.
+            type: str
+          linked:
+            description:
+              - Make a linked clone, which shares the disks of the snapshot and holds only what differs. Its disks cannot
+                grow, and the snapshot has to stay for as long as the clone lives.
+            type: bool
       cpus:
         description: Number of virtual CPUs.
         type: int
@@ -292,6 +312,19 @@ EXAMPLES = r"""
     owner: gpu-lab
     vms: "{{ ansible_play_hosts | nanobanana.testbed.wishes(hostvars) }}"
 
+- name: Make a linked clone of a VM that somebody prepared, and a full clone of a template of the inventory
+  nanobanana.testbed.fleet:
+    owner: gpu-lab
+    vms:
+      - name: nb-linked-01
+        template: {vm: prepared, snapshot: clean, linked: true}
+        cpus: 4
+        memory_mb: 6144
+      - name: nb-full-01
+        template: {inventory: templates/ubuntu-22.04}
+        cpus: 4
+        memory_mb: 6144
+
 - name: Remove everything that this owner has made
   nanobanana.testbed.fleet:
     owner: gpu-lab
@@ -393,7 +426,11 @@ def _choice(*choices: str) -> dict[str, Any]:
 
 VM_SPEC: dict[str, Any] = {
     "name": {"type": "str", "required": True},
-    "template": {"type": "dict", "options": {"library": _text(), "item": _text()}},
+    "template": {
+        "type": "dict",
+        "options": {name: _text() for name in ("library", "item", "inventory", "vm", "snapshot")}
+        | {"linked": {"type": "bool"}},
+    },
     "cpus": _number(),
     "memory_mb": _number(),
     "disks": _rows(name=_text(), size_gb=_number(), provisioning=_choice("lazy_zeroed", "eager_zeroed", "thin")),

@@ -12,7 +12,6 @@ from typing import Any
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import Problem, TestbedError
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import lookup, ownership, spec
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.client import Session
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.library import rest_session, template_vms
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.limits import Slots
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import VmActual, routable
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.placement import Place, Resolver, Tree
@@ -27,9 +26,10 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan im
 )
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.progress import Progress, Watchdog
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.reconcile import Bounds, Machine, Reconciler
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.sdk import vim
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.sources import Source, Sources
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.template import Template
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.waiting import Watcher
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.wish import Template, VmWish
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.wish import VmWish
 
 
 @dataclass
@@ -59,13 +59,13 @@ class Fleet:
     def __init__(self, session: Session, owner: str, run: str, call: Call) -> None:
         self._session = session
         self._content = session.content
-        self._stub = session.instance._stub  # pyVmomi offers no public way from an id to an object
         self._owner, self._run, self._call = owner, run, call
         self._planner: Callable[[Machine], list[Operation]] = self._plan
         self._adopt = False
         self._tree = Tree(self._content)
         self._networks = self._tree.network_names
-        self._sources: dict[Template, VmActual] = {}
+        self._finder = Sources(session, self._tree)
+        self._sources: dict[Template, Source] = {}
         self._places: dict[str, Place] = {}
         self._now = datetime.datetime.now(tz=datetime.UTC)
 
@@ -166,7 +166,7 @@ class Fleet:
         problems = list(resolver.problems)
         if missing:
             try:
-                self._read_sources(missing)
+                self._sources = self._finder.find(missing)
             except TestbedError as error:
                 if error.error_code != "unknown_template":
                     raise
@@ -174,29 +174,16 @@ class Fleet:
         if problems:
             raise TestbedError("unknown_object", problems)
 
-    def _read_sources(self, templates: list[Template]) -> None:
-        with rest_session(self._session.connection) as session:
-            ids = template_vms(session, templates)
-        references = {template: vim.VirtualMachine(moid, self._stub) for template, moid in ids.items()}
-        actuals = lookup.read_vms(self._content, references.values(), self._networks)
-        problems = [
-            Problem(f"template '{template}'", "a template VM that can be read", f"none with id {moid}")
-            for template, moid in ids.items()
-            if moid not in actuals
-        ]
-        if problems:
-            raise TestbedError("unknown_template", problems)
-        self._sources = {template: actuals[moid] for template, moid in ids.items()}
-
     def _plan(self, machine: Machine) -> list[Operation]:
         wish = machine.wish
         if wish is None:
             raise ValueError(f"{machine.name} has no wish to plan for")
         if machine.actual is None and wish.template not in self._sources:
-            self._read_sources([wish.template])  # the VM was removed by somebody while we were at it
+            self._sources |= self._finder.find([wish.template])  # the VM was removed by somebody while we were at it
         expires = self._now + datetime.timedelta(hours=wish.lifecycle.ttl_hours)
         marks = Marks(self._owner, self._run, expires.strftime(ownership.TIME_FORMAT), self._adopt)
-        return plan(wish, machine.actual, self._sources.get(wish.template), marks)
+        source = self._sources.get(wish.template)
+        return plan(wish, machine.actual, source.actual if source else None, marks)
 
     def _plan_removal(self, machine: Machine) -> list[Operation]:
         return plan_removal(machine.actual, self._owner) if machine.actual else []
@@ -234,9 +221,8 @@ class Fleet:
         place = self._places[machine.name]
         if operation.kind == "clone":
             source = self._sources[wish.template]
-            template = vim.VirtualMachine(source.moid, self._stub)
             cloning = spec.clone_spec(wish, operation.changes, source, place)
-            return template.CloneVM_Task(folder=place.folder, name=wish.name, spec=cloning)
+            return source.reference.CloneVM_Task(folder=place.folder, name=wish.name, spec=cloning)
         if actual is None:
             raise ValueError(f"{machine.name} cannot be reconfigured before it is read")
         return reference.ReconfigVM_Task(spec.reconfigure_spec(wish, operation.changes, actual, place))

@@ -29,7 +29,7 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.client 
     Connection,
     explain,
 )
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.wish import Template
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.template import Template
 
 
 class RestSession:

@@ -156,6 +156,7 @@ def _disks(devices: list[Any], scsi: dict[int, Any]) -> Iterator[DiskActual]:
                 unit=device.unitNumber if device.unitNumber is not None else -1,
                 size_kb=device.capacityInKB,
                 uuid=getattr(device.backing, "uuid", "") or "",
+                has_parent=getattr(device.backing, "parent", None) is not None,
             )
 
 

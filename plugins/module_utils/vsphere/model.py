@@ -24,6 +24,7 @@ class DiskActual:
     unit: int
     size_kb: int
     uuid: str = ""
+    has_parent: bool = False  # the disk of a linked clone holds only what differs from its parent
 
 
 @dataclass(frozen=True)

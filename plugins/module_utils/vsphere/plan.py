@@ -20,10 +20,11 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import (
     DATA_BUS,
     PVSCSI,
+    DiskActual,
     VmActual,
     routable,
 )
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.wish import VmWish
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.wish import Disk, VmWish
 
 KB_PER_GB = 1024 * 1024
 Kind = Literal["clone", "reconfigure", "power_on", "power_off", "destroy", "wait_address", "wait_settled"]
@@ -172,9 +173,22 @@ def _disk_changes(wish: VmWish, actual: VmActual) -> list[Change]:
                 "raise vm_disks, or remove the VM first",
             )
         elif existing.size_kb < disk.size_gb * KB_PER_GB:
+            _check_grows(wish, disk, existing)
             before = {"size_gb": existing.size_kb // KB_PER_GB}
             changes.append(Change(f"disks.{disk.name}", before, {"size_gb": disk.size_gb}, cold=False))
     return changes
+
+
+def _check_grows(wish: VmWish, disk: Disk, existing: DiskActual) -> None:
+    if not existing.has_parent:
+        return
+    raise one_problem(
+        "linked_disk",
+        f"{wish.name}: size_gb of disk '{disk.name}'",
+        f"its present {existing.size_kb // KB_PER_GB} GB: a disk with a parent (linked clone, snapshot) never grows",
+        str(disk.size_gb),
+        "make the VM as a full clone, remove its snapshots, or add another disk",
+    )
 
 
 def _network_changes(wish: VmWish, actual: VmActual) -> list[Change]:
@@ -225,6 +239,12 @@ def _clone(wish: VmWish, source: VmActual, marks: Marks) -> Operation:
     memory are written even where they equal the template's, which may be another one by the time of the call.
     """
     changes = compare(wish, replace(source, cpus=0, memory_mb=0, extra_config={}))
+    wished = extra_config(wish)
+    changes += [
+        Change(f"extra_config.{key}", source.extra_config[key], "", secret=vmx.is_secret(key))
+        for key in vmx.GUEST_DATA
+        if source.extra_config.get(key) and key not in wished
+    ]
     changes += _mark_changes(wish, marks)
     changes.append(Change(f"extra_config.{vmx.TEMPLATE}", None, str(wish.template)))
     return Operation("clone", tuple(changes))

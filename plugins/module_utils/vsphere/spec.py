@@ -13,6 +13,7 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model i
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.placement import Place
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan import KB_PER_GB, Change
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.sdk import vim
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.sources import Source
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.wish import Disk, VmWish
 
 NEW_CONTROLLER_KEY = -101  # negative keys are placeholders that vCenter replaces
@@ -27,12 +28,15 @@ class _Draft:
     place: Place | None
     spec: Any
     devices: list[Any] = field(default_factory=list)
+    cloning: bool = False
 
 
-def config_spec(wish: VmWish, changes: Iterable[Change], actual: VmActual, place: Place | None) -> Any:
+def config_spec(
+    wish: VmWish, changes: Iterable[Change], actual: VmActual, place: Place | None, *, cloning: bool = False
+) -> Any:
     """The ConfigSpec that brings the changes about; ``actual`` is the VM, or the template of a clone."""
     changes = list(changes)
-    draft = _Draft(wish, actual, place, vim.vm.ConfigSpec())
+    draft = _Draft(wish, actual, place, vim.vm.ConfigSpec(), cloning=cloning)
     for change in changes:
         head = re.split(r"[.\[]", change.what, maxsplit=1)[0]
         if head != "disks":
@@ -72,7 +76,7 @@ def _write_extra_config(draft: _Draft, change: Change) -> None:
 
 def _write_network(draft: _Draft, change: Change) -> None:
     index = int(change.what.removeprefix("networks[").removesuffix("]"))
-    draft.devices.append(_nic_change(draft.wish, index, change, draft.actual, draft.place))
+    draft.devices.append(_nic_change(draft, index, change))
 
 
 # One writer for each kind of change that compare() in plan.py finds; disks need a look at all of theirs at once.
@@ -94,14 +98,27 @@ def reconfigure_spec(wish: VmWish, changes: Iterable[Change], actual: VmActual, 
     return spec
 
 
-def clone_spec(wish: VmWish, changes: Iterable[Change], source: VmActual, place: Place) -> Any:
+def clone_spec(wish: VmWish, changes: Iterable[Change], source: Source, place: Place) -> Any:
     """The whole clone: where to, and the whole configuration with the marks, in one call."""
+    changes = list(changes)
     relocate = vim.vm.RelocateSpec(pool=place.pool, datastore=place.datastore, folder=place.folder)
     if place.host is not None:
         relocate.host = place.host
-    return vim.vm.CloneSpec(
-        location=relocate, powerOn=False, template=False, config=config_spec(wish, changes, source, place)
-    )
+    if source.snapshot is not None:
+        relocate.diskMoveType = "createNewChildDiskBacking"
+    config = config_spec(wish, changes, source.actual, place, cloning=True)
+    config.deviceChange = [*config.deviceChange, *_own_addresses(changes, source.actual)]
+    return vim.vm.CloneSpec(location=relocate, snapshot=source.snapshot, powerOn=False, template=False, config=config)
+
+
+def _own_addresses(changes: list[Change], source: VmActual) -> Iterable[Any]:
+    """vCenter copies a MAC that was set by hand; two guests with one MAC would take each other's address."""
+    edited = {change.what for change in changes}
+    for index, nic in enumerate(source.nics):
+        card = source.devices.get(nic.key)
+        if card is not None and card.addressType == "manual" and f"networks[{index}]" not in edited:
+            card.macAddress, card.addressType = None, "assigned"
+            yield _device("edit", card)
 
 
 def _device(operation: str, device: Any, file_operation: str | None = None) -> Any:
@@ -111,7 +128,8 @@ def _device(operation: str, device: Any, file_operation: str | None = None) -> A
     return change
 
 
-def _nic_change(wish: VmWish, index: int, change: Change, actual: VmActual, place: Place | None) -> Any:
+def _nic_change(draft: _Draft, index: int, change: Change) -> Any:
+    wish, actual, place = draft.wish, draft.actual, draft.place
     if change.after is None:
         return _device("remove", actual.devices[actual.nics[index].key])
     if place is None:
@@ -120,8 +138,8 @@ def _nic_change(wish: VmWish, index: int, change: Change, actual: VmActual, plac
     if change.before is not None:
         card = actual.devices[actual.nics[index].key]
         card.backing = backing
-        if actual.is_template:
-            card.macAddress = None  # a clone has to get an address of its own
+        if draft.cloning:
+            card.macAddress, card.addressType = None, "assigned"  # a clone has to get an address of its own
         return _device("edit", card)
     connectable = vim.vm.device.VirtualDevice.ConnectInfo(startConnected=True, connected=True, allowGuestControl=True)
     card = vim.vm.device.VirtualVmxnet3(

@@ -13,20 +13,10 @@ from typing import Any
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import Problem, TestbedError, nearest
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.reader import Reader
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.template import Template, read_template
 
 MAX_NAME = 80  # vCenter's limit for the name of a VM
 HOSTNAME = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Template:
-    """A Content Library item of type vm-template."""
-
-    library: str
-    item: str
-
-    def __str__(self) -> str:
-        return f"{self.library}/{self.item}"
 
 
 @dataclass(frozen=True)
@@ -108,18 +98,6 @@ class VmWish:
     def hostname(self) -> str:
         """The guest's host name: its own, else the VM's name."""
         return self.customization.hostname or self.name
-
-
-def _template(reader: Reader, value: Any) -> Template:
-    if value is None:
-        reader.bad("template", "a mapping of library and item", None, "name the Content Library and its item")
-    values = reader.mapping("template", value, ("library", "item"))
-    if not values:
-        return Template("", "")
-    return Template(
-        reader.text("template.library", values.get("library"), empty=False),
-        reader.text("template.item", values.get("item"), empty=False),
-    )
 
 
 def _disk(reader: Reader, path: str, value: Any) -> Disk:
@@ -257,7 +235,7 @@ def _one(raw: Mapping[str, Any]) -> tuple[VmWish, list[Problem]]:
         reader.bad("disks", "at most 15 data disks, what one controller carries", len(disks))
     wish = VmWish(
         name=name,
-        template=_template(reader, raw.get("template")),
+        template=read_template(reader, raw.get("template")),
         cpus=reader.integer("cpus", raw.get("cpus"), 1, 768, "CPUs", 1),
         memory_mb=memory_mb,
         disks=disks,
