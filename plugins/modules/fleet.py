@@ -202,8 +202,14 @@ options:
             description: Name of the datacenter.
             type: str
           folder:
-            description: Path of an existing folder below the datacenter's VM folder.
+            description: Path of a folder below the datacenter's VM folder.
             type: str
+          create_folder:
+            description:
+              - Whether O(vms[].placement.folder) and the folders above it are made when they do not exist. Nobody
+                removes them again.
+            type: bool
+            default: false
           cluster:
             description: Name of the cluster.
             type: str
@@ -215,6 +221,11 @@ options:
             type: str
           datastore:
             description: Name of the datastore.
+            type: str
+          datastore_cluster:
+            description:
+              - Name of a datastore cluster, in place of O(vms[].placement.datastore). Its datastore with most free
+                space is planned with. Where storage DRS is on, its recommendation at the time of the clone decides.
             type: str
       customization:
         description: What the guest learns about itself at first boot.
@@ -413,6 +424,18 @@ vms:
         wait_address: 18.7
       error_code: ""
       error: ""
+cost:
+  description:
+    - What the plan takes, with what is free, by name of datastore (GB) and cluster (MB). Thick disks count in full,
+      the template with what it takes now, thin disks with nothing. Empty where the plan takes nothing.
+    - A plan that cannot fit is refused with C(error_code=no_room) before anything is changed.
+  returned: success
+  type: dict
+  sample:
+    datastores:
+      vmfs-01: {needed_gb: 24.5, free_gb: 3976.0}
+    clusters:
+      gpu-cluster: {needed_memory_mb: 6144, free_memory_mb: 786432}
 vcenter:
   description: Which vCenter this is.
   returned: success
@@ -432,7 +455,14 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.nanobanana.testbed.plugins.module_utils.argument_spec import vsphere_spec
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import TestbedError
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import client, hardware, limits, sdk, wish
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import (
+    client,
+    cost,
+    hardware,
+    limits,
+    sdk,
+    wish,
+)
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.fleet import Call, Fleet, Outcome
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.reconcile import Bounds
 
@@ -479,7 +509,11 @@ VM_SPEC: dict[str, Any] = {
     "networks": _rows(network=_text(), adapter=_choice("vmxnet3")),
     "gpu": {"type": "list", "elements": "dict", "default": []},
     "placement": _group(
-        **{name: _text() for name in ("datacenter", "folder", "cluster", "host", "resource_pool", "datastore")}
+        create_folder=_switch(False),
+        **{
+            name: _text()
+            for name in ("datacenter", "folder", "cluster", "host", "resource_pool", "datastore", "datastore_cluster")
+        },
     ),
     "customization": _group(
         method=_choice("cloud_init", "none"),
@@ -560,8 +594,16 @@ def main() -> None:
         module.fail_json(msg=str(error), error_code=error.error_code)
     for warning in outcome.warnings:
         module.warn(warning)
-    difference = {"before": outcome.before, "after": outcome.after}
-    result = {"changed": outcome.changed, "vms": outcome.vms, "vcenter": vcenter, "diff": difference}
+    difference: list[dict[str, Any]] = [{"before": outcome.before, "after": outcome.after}]
+    if takes := cost.lines(outcome.cost):
+        difference.append({"prepared": takes})
+    result = {
+        "changed": outcome.changed,
+        "vms": outcome.vms,
+        "cost": outcome.cost,
+        "vcenter": vcenter,
+        "diff": difference,
+    }
     if outcome.error:
         module.fail_json(msg=str(outcome.error), error_code=outcome.error.error_code, **result)
     module.exit_json(**result)

@@ -141,11 +141,17 @@ def vm_actual(reference: Any, values: dict[str, Any], networks: dict[str, str]) 
         uuid=config.uuid or "",
         instance_uuid=config.instanceUuid or "",
         guest_id=config.guestId or "",
+        datastore=_datastore(config.files.vmPathName if config.files else ""),
         hostname=(guest.hostName or "") if guest else "",
         addresses=_addresses(guest),
         tools=str(guest.toolsRunningStatus or "") if guest else "",
         devices={device.key: device for device in devices},
     )
+
+
+def _datastore(path: str | None) -> str:
+    """The name in a path such as ``[vmfs-01] nb-01/nb-01.vmx``."""
+    return path[1:].split("]", 1)[0] if path and path.startswith("[") else ""
 
 
 def _disks(devices: list[Any], scsi: dict[int, Any]) -> Iterator[DiskActual]:

@@ -66,6 +66,7 @@ class VmActual:
     uuid: str = ""
     instance_uuid: str = ""
     guest_id: str = ""
+    datastore: str = ""  # name of the one that holds the VM's files
     hostname: str = ""
     addresses: tuple[str, ...] = ()
     tools: str = ""

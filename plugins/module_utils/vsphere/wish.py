@@ -54,6 +54,8 @@ class Placement:
     host: str = ""
     resource_pool: str = ""
     datastore: str = ""
+    datastore_cluster: str = ""
+    create_folder: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,9 +131,18 @@ def _network(reader: Reader, path: str, value: Any) -> Network:
 
 
 def _placement(reader: Reader, value: Any) -> Placement:
-    names = ("datacenter", "folder", "cluster", "host", "resource_pool", "datastore")
-    values = reader.mapping("placement", value, names)
-    return Placement(**{name: reader.text(f"placement.{name}", values.get(name)) for name in names})
+    names = ("datacenter", "folder", "cluster", "host", "resource_pool", "datastore", "datastore_cluster")
+    values = reader.mapping("placement", value, (*names, "create_folder"))
+    wish = Placement(
+        **{name: reader.text(f"placement.{name}", values.get(name)) for name in names},
+        create_folder=reader.boolean("placement.create_folder", values.get("create_folder") or False),
+    )
+    if wish.create_folder and not wish.folder.strip("/"):
+        reader.bad("placement.create_folder", "true only with a folder to create", True, "set vm_placement.folder")
+    if wish.datastore and wish.datastore_cluster:
+        found = f"{wish.datastore} and {wish.datastore_cluster}"
+        reader.bad("placement.datastore", "either a datastore or a datastore_cluster", found, "leave one out")
+    return wish
 
 
 def userdata_text(value: Any) -> Any:
