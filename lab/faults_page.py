@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import yaml
 
 from lab.paths import CHECKOUT
@@ -17,9 +15,9 @@ HEAD = """# What the lab does otherwise, and how it fails
 
 <!-- Written by `python -m lab.faults_page` from lab/faults.yml; edit that file. -->
 
-The lab stands in for a vCenter with hosts and guests. This page lists every fault that its vCenter raises on purpose and
-every point at which it deviates from a real vSphere, with the source that says what a real one does. What stands here as
-"from memory" nobody has checked against a real vCenter yet.
+The lab stands in for a vCenter with hosts and guests. This page lists every fault that its vCenter raises on purpose,
+and every point at which it deviates from a real vSphere, with the source that says what a real one does. What is "from
+memory" here, nobody has checked against a real vCenter yet.
 
 Delays, random errors, refusals, expiring sessions and lost connections come from a JSON file, which the variable
 `NANOBANANA_LAB_FAULTS` names at `lab/lab up`:
@@ -74,7 +72,6 @@ def main() -> None:
     """Write the page."""
     PAGE.parent.mkdir(parents=True, exist_ok=True)
     PAGE.write_text(page(DATA.read_text()))
-    print(f"{PAGE.relative_to(Path.cwd()) if PAGE.is_relative_to(Path.cwd()) else PAGE} written")
 
 
 if __name__ == "__main__":

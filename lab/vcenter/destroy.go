@@ -43,6 +43,7 @@ func (l *lab) destroy(ctx *simulator.Context, vm *simulator.VirtualMachine) *fai
 	}
 	body := vm.DestroyTask(ctx, &types.Destroy_Task{This: vm.Self})
 	_, failed = l.inner(ctx, body.(*methods.Destroy_TaskBody).Res.Returnval)
+	l.showSpace(ctx)
 	return failed
 }
 
@@ -60,6 +61,7 @@ func (l *lab) occupy(vm *simulator.VirtualMachine) (m *machine, release func(), 
 // forget drops what the lab knew of a VM that is gone, and has its guest removed where nobody did that before.
 func (l *lab) forget(ref types.ManagedObjectReference) {
 	l.memory.release(ref)
+	l.space.release(ref)
 	if l.gpus.release(ref) {
 		go l.showUsers(fork(l.service.Context)) // not here: who removes a VM holds locks
 	}

@@ -309,6 +309,7 @@ func (l *lab) buildDatastore(ctx context.Context, client *vim25.Client) error {
 		}
 	}
 	sizeDatastore(l.registry.Get(l.places.datastore).(*simulator.Datastore), l.inventory.Datastore)
+	l.space.add(l.inventory.Datastore.Name, l.places.datastore, l.inventory.Datastore.CapacityGB<<30)
 	return nil
 }
 

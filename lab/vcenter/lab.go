@@ -29,6 +29,7 @@ type lab struct {
 	work      string
 	memory    memoryLedger
 	gpus      gpuLedger
+	space     spaceLedger
 	tasks     taskNumbers
 	rest      *restDoor
 	templates map[string]types.ManagedObjectReference // by name

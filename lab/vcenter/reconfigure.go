@@ -91,13 +91,18 @@ func (l *lab) configure(ctx *simulator.Context, vm *simulator.VirtualMachine, sp
 	if failed := l.reserveRunning(vm, spec); failed != nil {
 		return failed
 	}
+	if failed := l.reserveSpace(vm, spec.DeviceChange); failed != nil {
+		return failed
+	}
 	network := vm.Guest.Net
 	body := vm.ReconfigVMTask(ctx, &types.ReconfigVM_Task{This: vm.Self, Spec: spec})
 	_, failed := l.inner(ctx, body.(*methods.ReconfigVM_TaskBody).Res.Returnval)
 	vm.Guest.Net = network // the simulator takes a new card for one that the guest has already configured
 	if failed != nil {
+		_ = l.reserveSpace(vm, nil) // what it takes is what it took
 		return failed
 	}
+	l.showSpace(ctx)
 	ctx.Update(vm, []types.PropertyChange{
 		{Name: "config.extraConfig", Val: mergeExtraConfig(vm.Config.ExtraConfig, extra)},
 	})
