@@ -27,9 +27,13 @@ documents() {
   antsibull-docs lint-collection-docs --plugin-docs --disallow-unknown-collection-refs --skip-rstcheck .
 }
 go_vet() {
-  local go
+  local go gofmt folder unformatted
   go=$(python -c 'from lab.machine import go_program; print(go_program())') &&
-  (cd lab/vcenter && "$go" vet ./... && test -z "$("$(dirname "$go")/gofmt" -l .)")
+  gofmt=$("$go" env GOROOT)/bin/gofmt || return 1
+  for folder in lab/vcenter tests/integration/govmomi; do
+    (cd "$folder" && "$go" vet ./...) || return 1
+    unformatted=$("$gofmt" -l "$folder") && test -z "$unformatted" || { echo "gofmt -w $unformatted"; return 1; }
+  done
 }
 mkdir -p .cache
 step "ruff" ruff check .
