@@ -202,8 +202,14 @@ options:
             description: Name of the datacenter.
             type: str
           folder:
-            description: Path of an existing folder below the datacenter's VM folder.
+            description: Path of a folder below the datacenter's VM folder.
             type: str
+          create_folder:
+            description:
+              - Whether O(vms[].placement.folder) and the folders above it are made when they do not exist. Nobody
+                removes them again.
+            type: bool
+            default: false
           cluster:
             description: Name of the cluster.
             type: str
@@ -215,6 +221,11 @@ options:
             type: str
           datastore:
             description: Name of the datastore.
+            type: str
+          datastore_cluster:
+            description:
+              - Name of a datastore cluster, in place of O(vms[].placement.datastore). Its datastore with most free
+                space is planned with. Where storage DRS is on, its recommendation at the time of the clone decides.
             type: str
       customization:
         description: What the guest learns about itself at first boot.
@@ -254,11 +265,48 @@ options:
             type: bool
             default: false
           reserve_memory:
-            description: Whether all memory is reserved and locked.
+            description: Whether all memory is reserved and locked. V(false) takes a full reservation back.
             type: bool
             default: true
+          cores_per_socket:
+            description: Cores of one virtual socket, a divisor of O(vms[].cpus). Not set leaves what the template has.
+            type: int
+          cpu_shares:
+            description:
+              - V(low), V(normal), V(high) or a number of shares, which count when VMs compete for CPU time. Takes effect at
+                once. Not set leaves what the template has.
+            type: str
+          cpu_limit_mhz:
+            description: V(unlimited), or the most MHz that the VM gets. Takes effect at once. Not set leaves what the template has.
+            type: str
+          cpu_reservation_mhz:
+            description: MHz that the host keeps for the VM. Takes effect at once. Not set leaves what the template has.
+            type: int
+          latency_sensitivity:
+            description:
+              - V(high) gives the VM's CPUs cores of their own. It demands O(vms[].tweaks.reserve_memory), no CPU limit and an
+                O(vms[].tweaks.cpu_reservation_mhz) of at least O(vms[].cpus) times the MHz of a core of each host where the
+                VM may run.
+            type: str
+            choices: [normal, high]
+          hardware_version:
+            description:
+              - Virtual hardware, such as V(20) for ESXi 8.0 or V(21) for ESXi 8.0 U2. A VM that is off is upgraded; an older
+                version than it has, or a newer one than the hosts run, is refused. Not set leaves what the template has.
+            type: int
+            choices: [10, 11, 13, 14, 15, 17, 18, 19, 20, 21, 22]
+          firmware:
+            description: What the template has to be installed with. Checked and never changed, because its guest would not boot.
+            type: str
+            choices: [bios, efi]
+          boot_controller:
+            description: On what the boot disk has to hang. Checked and never swapped, because the guest may lack the driver.
+            type: str
+            choices: [pvscsi, lsilogic, lsilogic_sas, buslogic, nvme, sata, ide]
           extra_config:
-            description: More VMX keys, written as they are.
+            description:
+              - More VMX keys, written as they are. One that is taken out of the list again is removed from the VM, and so is
+                one whose value is empty. Keys that ESXi rewrites by itself, such as C(numa.autosize.cookie), are not compared.
             type: dict
             default: {}
       lifecycle:
@@ -376,6 +424,18 @@ vms:
         wait_address: 18.7
       error_code: ""
       error: ""
+cost:
+  description:
+    - What the plan takes, with what is free, by name of datastore (GB) and cluster (MB). Thick disks count in full,
+      the template with what it takes now, thin disks with nothing. Empty where the plan takes nothing.
+    - A plan that cannot fit is refused with C(error_code=no_room) before anything is changed.
+  returned: success
+  type: dict
+  sample:
+    datastores:
+      vmfs-01: {needed_gb: 24.5, free_gb: 3976.0}
+    clusters:
+      gpu-cluster: {needed_memory_mb: 6144, free_memory_mb: 786432}
 vcenter:
   description: Which vCenter this is.
   returned: success
@@ -395,7 +455,14 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.nanobanana.testbed.plugins.module_utils.argument_spec import vsphere_spec
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import TestbedError
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import client, limits, sdk, wish
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import (
+    client,
+    cost,
+    hardware,
+    limits,
+    sdk,
+    wish,
+)
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.fleet import Call, Fleet, Outcome
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.reconcile import Bounds
 
@@ -424,6 +491,11 @@ def _choice(*choices: str) -> dict[str, Any]:
     return {"type": "str", "choices": list(choices), "default": choices[0]}
 
 
+def _one_of(*choices: str) -> dict[str, Any]:
+    """A choice without a default: not set leaves things as they are."""
+    return {"type": "str", "choices": list(choices)}
+
+
 VM_SPEC: dict[str, Any] = {
     "name": {"type": "str", "required": True},
     "template": {
@@ -437,7 +509,11 @@ VM_SPEC: dict[str, Any] = {
     "networks": _rows(network=_text(), adapter=_choice("vmxnet3")),
     "gpu": {"type": "list", "elements": "dict", "default": []},
     "placement": _group(
-        **{name: _text() for name in ("datacenter", "folder", "cluster", "host", "resource_pool", "datastore")}
+        create_folder=_switch(False),
+        **{
+            name: _text()
+            for name in ("datacenter", "folder", "cluster", "host", "resource_pool", "datastore", "datastore_cluster")
+        },
     ),
     "customization": _group(
         method=_choice("cloud_init", "none"),
@@ -450,6 +526,14 @@ VM_SPEC: dict[str, Any] = {
         page_sharing=_switch(False),
         accel_3d=_switch(False),
         reserve_memory=_switch(True),
+        cores_per_socket=_number(),
+        cpu_shares=_text(),
+        cpu_limit_mhz=_text(),
+        cpu_reservation_mhz=_number(),
+        latency_sensitivity=_one_of("normal", "high"),
+        hardware_version={"type": "int", "choices": list(hardware.HARDWARE_VERSIONS)},
+        firmware=_one_of("bios", "efi"),
+        boot_controller=_one_of(*hardware.BOOT_CONTROLLERS),
         extra_config={"type": "dict", "default": {}},
     ),
     "lifecycle": _group(
@@ -510,8 +594,16 @@ def main() -> None:
         module.fail_json(msg=str(error), error_code=error.error_code)
     for warning in outcome.warnings:
         module.warn(warning)
-    difference = {"before": outcome.before, "after": outcome.after}
-    result = {"changed": outcome.changed, "vms": outcome.vms, "vcenter": vcenter, "diff": difference}
+    difference: list[dict[str, Any]] = [{"before": outcome.before, "after": outcome.after}]
+    if takes := cost.lines(outcome.cost):
+        difference.append({"prepared": takes})
+    result = {
+        "changed": outcome.changed,
+        "vms": outcome.vms,
+        "cost": outcome.cost,
+        "vcenter": vcenter,
+        "diff": difference,
+    }
     if outcome.error:
         module.fail_json(msg=str(outcome.error), error_code=outcome.error.error_code, **result)
     module.exit_json(**result)

@@ -112,7 +112,7 @@ def test_the_janitor_shows_and_removes_what_has_expired(lab: Lab, tmp_path: Path
 def by_hand(lab: Lab, name: str) -> None:
     """A VM that fleet knows nothing of: no mark is left on it."""
     lab.fleet(wish(name, **OFF))
-    write_keys(lab, name, owner="", run="", expires="", template="", wish="")
+    write_keys(lab, name, owner="", run="", expires="", template="", wish="", keys="")
     assert not [key for key, value in keys_of(lab, name).items() if key.startswith("nanobanana.") and value]
 
 

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import Problem, TestbedError
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import lookup, ownership, spec
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import cost, lookup, ownership, placing, spec
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.client import Session
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardware import check_hosts
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hosts import HostBook, needs_hosts
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.limits import Slots
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import VmActual, routable
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.placement import Place, Resolver, Tree
@@ -41,6 +43,7 @@ class Outcome:
     before: dict[str, Any] = field(default_factory=dict)
     after: dict[str, Any] = field(default_factory=dict)
     error: TestbedError | None = None
+    cost: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -64,7 +67,8 @@ class Fleet:
         self._adopt = False
         self._tree = Tree(self._content)
         self._networks = self._tree.network_names
-        self._finder = Sources(self._content, session.instance._stub, session.connection, self._tree)
+        self._finder = Sources(session, self._tree)
+        self._folders = placing.Folders()
         self._sources: dict[Template, Source] = {}
         self._places: dict[str, Place] = {}
         self._now = datetime.datetime.now(tz=datetime.UTC)
@@ -110,6 +114,7 @@ class Fleet:
         self._planner = planner
         plans = self._plan_all(machines)
         outcome = self._outcome(machines, plans)
+        outcome.cost = self._cost(machines, plans)
         if not check:
             progress, watchdog = Progress(self._call.progress_file), Watchdog(self._call.watch_pid)
             Reconciler(self, self._call.bounds, progress, watchdog).run(machines)
@@ -158,7 +163,7 @@ class Fleet:
         for machine in machines:
             if machine.wish is None:
                 continue
-            place = resolver.resolve(machine.wish)
+            place = resolver.resolve(machine.wish, exists=machine.actual is not None)
             if place:
                 self._places[machine.name] = place
             if machine.actual is None:
@@ -173,6 +178,19 @@ class Fleet:
                 problems += error.problems
         if problems:
             raise TestbedError("unknown_object", problems)
+        self._check_hosts([machine.wish for machine in machines if machine.wish])
+
+    def _check_hosts(self, wishes: Iterable[VmWish]) -> None:
+        """Refuse hardware that the hosts cannot give, before anything is made."""
+        book = HostBook(self._content)
+        problems: list[Problem] = []
+        for wish in wishes:
+            hardware = wish.tweaks.hardware
+            if needs_hosts(hardware):
+                candidates = book.candidates(self._places[wish.name])
+                problems += check_hosts(wish.name, hardware, wish.cpus, candidates)
+        if problems:
+            raise TestbedError("unsupported_hardware", problems)
 
     def _plan(self, machine: Machine) -> list[Operation]:
         wish = machine.wish
@@ -216,21 +234,44 @@ class Fleet:
             return reference.PowerOffVM_Task()
         if operation.kind == "destroy":
             return reference.Destroy_Task()
+        if operation.kind == "upgrade":
+            return reference.UpgradeVM_Task(version=f"vmx-{operation.changes[0].after}")
         if wish is None:
             raise ValueError(f"{operation.kind} of {machine.name} needs a wish")
         place = self._places[machine.name]
         if operation.kind == "clone":
             source = self._sources[wish.template]
             cloning = spec.clone_spec(wish, operation.changes, source, place)
-            return source.reference.CloneVM_Task(folder=place.folder, name=wish.name, spec=cloning)
+            cloning.location.folder = self._folders.of(place)
+            cloning.location.datastore = placing.recommended(self._content, place, source, wish.name, cloning)
+            return source.reference.CloneVM_Task(folder=cloning.location.folder, name=wish.name, spec=cloning)
         if actual is None:
             raise ValueError(f"{machine.name} cannot be reconfigured before it is read")
         return reference.ReconfigVM_Task(spec.reconfigure_spec(wish, operation.changes, actual, place))
+
+    def _cost(self, machines: list[Machine], plans: dict[str, list[Operation]]) -> dict[str, Any]:
+        """What the plans take; raises TestbedError (``no_room``) when it is more than there is."""
+        costs = [
+            placing.cost(wish, machine.actual, self._sources.get(wish.template), self._places[wish.name], self._tree)
+            for machine in machines
+            if (wish := machine.wish) is not None and changes_anything(plans[wish.name])
+        ]
+        if not costs:
+            return {}
+        stores, pools = placing.stores(self._tree), placing.pools(self._tree, self._places.values())
+        problems = cost.refusals(costs, stores, pools)
+        if problems:
+            raise TestbedError("no_room", problems)
+        return cost.summary(costs, stores, pools)
 
     def _outcome(self, machines: list[Machine], plans: dict[str, list[Operation]]) -> Outcome:
         outcome = Outcome(changed=any(changes_anything(operations) for operations in plans.values()))
         for machine in machines:
             before, after = diff(machine.name, plans[machine.name])
+            place = self._places.get(machine.name)
+            if machine.wish and machine.actual is None and place and place.missing_folders:
+                before[machine.name]["folder"] = "absent"
+                after[machine.name]["folder"] = machine.wish.placement.folder
             if before[machine.name] or after[machine.name]:
                 outcome.before |= before
                 outcome.after |= after

@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import Problem, TestbedError
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import vmx
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardware_spec import hardware_actual
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import DiskActual, NicActual, VmActual
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.sdk import vim, vmodl
 
@@ -135,15 +136,22 @@ def vm_actual(reference: Any, values: dict[str, Any], networks: dict[str, str]) 
         nics=tuple(_nics(devices, networks)),
         video_key=video.key if video else 0,
         video_3d=bool(video and video.enable3DSupport),
+        hardware=hardware_actual(config),
         change_version=config.changeVersion or "",
         uuid=config.uuid or "",
         instance_uuid=config.instanceUuid or "",
         guest_id=config.guestId or "",
+        datastore=_datastore(config.files.vmPathName if config.files else ""),
         hostname=(guest.hostName or "") if guest else "",
         addresses=_addresses(guest),
         tools=str(guest.toolsRunningStatus or "") if guest else "",
         devices={device.key: device for device in devices},
     )
+
+
+def _datastore(path: str | None) -> str:
+    """The name in a path such as ``[vmfs-01] nb-01/nb-01.vmx``."""
+    return path[1:].split("]", 1)[0] if path and path.startswith("[") else ""
 
 
 def _disks(devices: list[Any], scsi: dict[int, Any]) -> Iterator[DiskActual]:

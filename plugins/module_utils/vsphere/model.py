@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import vmx
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardware import HardwareActual
 
 DATA_BUS = 1  # SCSI bus of the data disks; the template's own controller keeps bus 0
 PVSCSI = "ParaVirtualSCSIController"
@@ -60,10 +61,12 @@ class VmActual:
     nics: tuple[NicActual, ...] = ()
     video_key: int = 0
     video_3d: bool = False
+    hardware: HardwareActual = field(default_factory=HardwareActual)
     change_version: str = ""
     uuid: str = ""
     instance_uuid: str = ""
     guest_id: str = ""
+    datastore: str = ""  # name of the one that holds the VM's files
     hostname: str = ""
     addresses: tuple[str, ...] = ()
     tools: str = ""

@@ -34,6 +34,8 @@ class Place:
     datastore: Any
     host: Any
     networks: dict[str, Any]  # backing (of a network card) by name
+    missing_folders: tuple[str, ...] = ()  # to be made below ``folder``, from the top down
+    pod: Any = None  # the datastore cluster, where storage DRS has a say in the datastore
 
 
 class Tree:
@@ -44,9 +46,16 @@ class Tree:
             vim.Datacenter: ["name", "parent", "vmFolder"],
             vim.Folder: ["name", "parent", "childType"],
             vim.ClusterComputeResource: ["name", "parent", "resourcePool"],
-            vim.HostSystem: ["name", "parent"],
-            vim.ResourcePool: ["name", "parent"],
-            vim.Datastore: ["name", "parent"],
+            vim.HostSystem: ["name", "parent", "summary.hardware.memorySize"],
+            vim.ResourcePool: ["name", "parent", "runtime.memory"],
+            vim.Datastore: [
+                "name",
+                "parent",
+                "summary.freeSpace",
+                "summary.accessible",
+                "summary.maintenanceMode",
+            ],
+            vim.StoragePod: ["name", "parent", "podStorageDrsEntry.storageDrsConfig.podConfig.enabled"],
             vim.Network: ["name", "parent"],
             vim.dvs.DistributedVirtualPortgroup: ["name", "parent", "key", "config.distributedVirtualSwitch"],
             vim.DistributedVirtualSwitch: ["name", "parent", "uuid"],
@@ -91,24 +100,24 @@ class Resolver:
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
+        self._planned_gb: dict[str, float] = {}  # by datastore of a cluster: what earlier VMs of this call will take
         self.problems: list[Problem] = []
 
-    def resolve(self, wish: VmWish) -> Place | None:
-        """The objects that the wish names, or None with the problems noted."""
+    def resolve(self, wish: VmWish, *, exists: bool = False) -> Place | None:
+        """The objects that the wish names, or None with the problems noted; nothing is chosen for a VM that exists."""
         before = len(self.problems)
         placement = wish.placement
         centers = [node for node in self._tree.nodes.values() if node.kind == "Datacenter"]
         center = self._pick(wish, "datacenter", placement.datacenter, {node.name: node for node in centers})
         if center is None:
             return None
-        folder = self._folder(wish, center)
+        folder, missing = self._folder(wish, center)
         pool, host = self._compute(wish, center)
-        stores = {node.name: node for node in self._tree.below(center, ("Datastore",))}
-        datastore = self._pick(wish, "datastore", placement.datastore, stores)
+        datastore, pod = self._storage(wish, center, exists)
         networks = self._networks(wish, center)
         if len(self.problems) > before or not pool or not datastore:
             return None
-        return Place(folder, pool, datastore.reference, host, networks)
+        return Place(folder, pool, datastore.reference, host, networks, missing, pod)
 
     def _pick(self, wish: VmWish, what: str, name: str, known: dict[str, Node]) -> Node | None:
         """The named one; without a name the only one there is."""
@@ -121,14 +130,50 @@ class Resolver:
         self.problems.append(Problem(f"{wish.name}: vm_placement.{what}", f"an existing {what}", found, hint))
         return None
 
-    def _folder(self, wish: VmWish, center: Node) -> Any:
+    def _folder(self, wish: VmWish, center: Node) -> tuple[Any, tuple[str, ...]]:
+        """The folder, or the nearest one above it that exists and the names below that are to be made."""
         root = self._tree.nodes[center.values["vmFolder"]._moId]
         path = wish.placement.folder.strip("/")
         if not path:
-            return root.reference
+            return root.reference, ()
         folders = {self._tree.path(node, root): node for node in self._tree.below(root, ("Folder",))}
+        names = tuple(name for name in path.split("/") if name)
+        if wish.placement.create_folder:
+            for depth in range(len(names), 0, -1):
+                known = folders.get("/".join(names[:depth]))
+                if known:
+                    return known.reference, names[depth:]
+            return root.reference, names
         node = self._pick(wish, "folder", path, folders)
-        return node.reference if node else None
+        return (node.reference if node else None), ()
+
+    def _storage(self, wish: VmWish, center: Node, exists: bool) -> tuple[Node | None, Any]:
+        """The datastore, and the cluster it was chosen from when storage DRS may know a better one."""
+        placement = wish.placement
+        if not placement.datastore_cluster:
+            stores = {node.name: node for node in self._tree.below(center, ("Datastore",))}
+            return self._pick(wish, "datastore", placement.datastore, stores), None
+        pods = {node.name: node for node in self._tree.below(center, ("StoragePod",))}
+        pod = self._pick(wish, "datastore_cluster", placement.datastore_cluster, pods)
+        if pod is None:
+            return None, None
+        members = [node for node in self._tree.below(pod, ("Datastore",)) if takes_disks(node)]
+        if not members:
+            what = f"{wish.name}: vm_placement.datastore_cluster"
+            found = f"none that is accessible and not in maintenance mode in '{pod.name}'"
+            self.problems.append(Problem(what, "a datastore to use", found, "name another one"))
+            return None, None
+        best = max(members, key=lambda node: (self._left(node), node.name))
+        if not exists:
+            key = best.reference._moId
+            taken = sum(disk.size_gb for disk in wish.disks if disk.provisioning != "thin")
+            self._planned_gb[key] = self._planned_gb.get(key, 0) + taken
+        advised = pod.values.get("podStorageDrsEntry.storageDrsConfig.podConfig.enabled")
+        return best, pod.reference if advised else None
+
+    def _left(self, store: Node) -> float:
+        free = (store.values.get("summary.freeSpace") or 0) / 1024**3
+        return free - self._planned_gb.get(store.reference._moId, 0)
 
     def _compute(self, wish: VmWish, center: Node) -> tuple[Any, Any]:
         """Resource pool and, when one is named, host."""
@@ -177,3 +222,9 @@ class Resolver:
             port = vim.dvs.PortConnection(portgroupKey=node.values["key"], switchUuid=switch.values["uuid"])
             return card.DistributedVirtualPortBackingInfo(port=port)
         return card.NetworkBackingInfo(deviceName=node.name, network=node.reference)
+
+
+def takes_disks(store: Node) -> bool:
+    """Whether a datastore can be reached and is not in maintenance mode."""
+    maintenance = store.values.get("summary.maintenanceMode") or "normal"
+    return bool(store.values.get("summary.accessible", True)) and maintenance == "normal"

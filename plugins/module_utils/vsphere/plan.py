@@ -11,12 +11,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import Problem, TestbedError, one_problem
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import ownership, vmx
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import hardware, ownership, vmx
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import (
     DATA_BUS,
     PVSCSI,
@@ -27,7 +27,7 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model i
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.wish import Disk, VmWish
 
 KB_PER_GB = 1024 * 1024
-Kind = Literal["clone", "reconfigure", "power_on", "power_off", "destroy", "wait_address", "wait_settled"]
+Kind = Literal["clone", "reconfigure", "upgrade", "power_on", "power_off", "destroy", "wait_address", "wait_settled"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Operation:
     def __str__(self) -> str:
         names = {"clone": "clone from the template", "reconfigure": "reconfigure"}
         text = names.get(self.kind, self.kind.replace("_", " "))
-        if self.kind == "reconfigure":
+        if self.kind in ("reconfigure", "upgrade"):
             text += " " + ", ".join(change.what for change in self.changes)
         return text
 
@@ -111,7 +111,8 @@ def extra_config(wish: VmWish) -> dict[str, str]:
         keys["sched.mem.pshare.enable"] = "FALSE"
     if not tweaks.accel_3d:
         keys["mks.enable3d"] = "FALSE"
-    return keys | guestinfo(wish) | dict(tweaks.extra_config)
+    keys |= guestinfo(wish) | dict(tweaks.extra_config)
+    return keys | {vmx.KEYS: vmx.keys_mark(keys)}
 
 
 def compare(wish: VmWish, actual: VmActual) -> list[Change]:
@@ -124,25 +125,50 @@ def compare(wish: VmWish, actual: VmActual) -> list[Change]:
         )
         if before != after
     ]
+    changes += [Change(*row) for row in hardware.changes(wish.name, wish.tweaks.hardware, actual.hardware)]
     changes += _memory_changes(wish, actual)
     if not wish.tweaks.accel_3d and actual.video_3d:
         changes.append(Change("video_3d", True, False))
-    for key, value in extra_config(wish).items():
-        if not vmx.same(key, value, actual.extra_config.get(key)):
-            before = actual.extra_config.get(key)
-            cold = vmx.needs_power_cycle(key)
-            changes.append(Change(f"extra_config.{key}", before, value, cold, vmx.is_secret(key)))
-    return changes + _disk_changes(wish, actual) + _network_changes(wish, actual)
+    return (
+        changes
+        + _key_changes(extra_config(wish), actual.extra_config)
+        + _disk_changes(wish, actual)
+        + _network_changes(wish, actual)
+    )
+
+
+def _key_changes(wanted: Mapping[str, str], actual: Mapping[str, str]) -> list[Change]:
+    """VMX keys to write, and those to remove because an earlier wish had them."""
+    settled = vmx.redacted(wanted, actual)
+    rows: list[tuple[str, str | None]] = [
+        (key, value)
+        for key, value in wanted.items()
+        if not vmx.same(key, value, actual.get(key)) and key not in settled and not (vmx.rewritten(key) and actual)
+    ]
+    rows += [(key, None) for key in vmx.forgotten(wanted, actual)]
+    return [
+        Change(f"extra_config.{key}", actual.get(key), value, vmx.needs_power_cycle(key), vmx.is_secret(key))
+        for key, value in rows
+    ]
 
 
 def _memory_changes(wish: VmWish, actual: VmActual) -> list[Change]:
     if not wish.tweaks.reserve_memory:
-        return []
+        return _memory_release(actual)
     changes = []
     if not actual.memory_locked:
         changes.append(Change("memory_locked", False, True, cold=False))
     if actual.memory_reservation_mb != wish.memory_mb:
         changes.append(Change("memory_reservation_mb", actual.memory_reservation_mb, wish.memory_mb, cold=False))
+    return changes
+
+
+def _memory_release(actual: VmActual) -> list[Change]:
+    """Take back a full reservation; a partial one is somebody's own and stays."""
+    reserved = actual.memory_reservation_mb
+    changes = [Change("memory_locked", True, False, cold=False)] if actual.memory_locked else []
+    if reserved and (actual.memory_locked or reserved >= actual.memory_mb):
+        changes.append(Change("memory_reservation_mb", reserved, 0, cold=False))
     return changes
 
 
@@ -213,7 +239,7 @@ def plan(wish: VmWish, actual: VmActual | None, source: VmActual | None, marks: 
     if actual is None:
         if source is None:
             raise ValueError("a VM that does not exist needs its template for the plan")
-        operations = [_clone(wish, source, marks)]
+        operations = _clone(wish, source, marks)
         return operations + ([Operation("power_on"), Operation("wait_address")] if wish.lifecycle.power == "on" else [])
     if not actual.ready:
         return [Operation("wait_settled")]
@@ -224,15 +250,27 @@ def plan(wish: VmWish, actual: VmActual | None, source: VmActual | None, marks: 
         check_owner(actual, marks.owner)
     _check_source(wish, actual)
     changes = tuple(compare(wish, actual))
-    if changes:
-        reconfigure.append(Operation("reconfigure", changes))
+    reconfigure += _configure(changes)
     if wish.lifecycle.power == "off":
         return ([Operation("power_off")] if actual.power == "poweredOn" else []) + reconfigure
     _check_cold(wish, actual, changes)
     return reconfigure + _power_on(wish, actual)
 
 
-def _clone(wish: VmWish, source: VmActual, marks: Marks) -> Operation:
+def _configure(changes: Iterable[Change]) -> list[Operation]:
+    """The operations for these changes; a hardware version has a task of its own, and other settings may need it."""
+    upgrade, rest = _partition(changes)
+    operations = [Operation("upgrade", upgrade)] if upgrade else []
+    return operations + ([Operation("reconfigure", rest)] if rest else [])
+
+
+def _partition(changes: Iterable[Change]) -> tuple[tuple[Change, ...], tuple[Change, ...]]:
+    """The change of the hardware version, and the others."""
+    upgrade = tuple(change for change in changes if change.what == "hardware_version")
+    return upgrade, tuple(change for change in changes if change not in upgrade)
+
+
+def _clone(wish: VmWish, source: VmActual, marks: Marks) -> list[Operation]:
     """The clone call carries the whole wish and the marks, so that no VM ever exists without its owner.
 
     Keys are written even where the template has them: not every vCenter copies a template's extraConfig. CPUs and
@@ -247,7 +285,8 @@ def _clone(wish: VmWish, source: VmActual, marks: Marks) -> Operation:
     ]
     changes += _mark_changes(wish, marks)
     changes.append(Change(f"extra_config.{vmx.TEMPLATE}", None, str(wish.template)))
-    return Operation("clone", tuple(changes))
+    upgrade, rest = _partition(changes)
+    return [Operation("clone", rest), *_configure(upgrade)]
 
 
 def _mark_changes(wish: VmWish, marks: Marks) -> list[Change]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import Problem, TestbedError, nearest
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import lookup
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.client import Connection
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.client import Session
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.library import rest_session, template_vms
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import VmActual
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.placement import Node, Tree
@@ -46,8 +46,10 @@ class Candidate:
 class Sources:
     """Finds sources; the Content Library's by REST, the others by one look at the names of all VMs."""
 
-    def __init__(self, content: Any, stub: Any, connection: Connection, tree: Tree) -> None:
-        self._content, self._stub, self._connection, self._tree = content, stub, connection, tree
+    def __init__(self, session: Session, tree: Tree) -> None:
+        self._connection, self._tree = session.connection, tree
+        self._content = session.content
+        self._stub = session.instance._stub  # pyVmomi offers no public way from an id to an object
 
     def find(self, wanted: Iterable[Template]) -> dict[Template, Source]:
         """The source of each template.

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import hardware_spec
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import DATA_BUS, VmActual, disk_unit
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.placement import Place
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan import KB_PER_GB, Change
@@ -71,12 +72,18 @@ def _write_video(draft: _Draft, change: Change) -> None:
 
 def _write_extra_config(draft: _Draft, change: Change) -> None:
     key = change.what.removeprefix("extra_config.")
-    draft.spec.extraConfig.append(vim.option.OptionValue(key=key, value=change.after))
+    draft.spec.extraConfig.append(
+        vim.option.OptionValue(key=key, value=change.after or "")
+    )  # an empty value removes the key
 
 
 def _write_network(draft: _Draft, change: Change) -> None:
     index = int(change.what.removeprefix("networks[").removesuffix("]"))
     draft.devices.append(_nic_change(draft, index, change))
+
+
+def _hardware_writer(write: Callable[[Any, Any], None]) -> Callable[[_Draft, Change], None]:
+    return lambda draft, change: write(draft.spec, change.after)
 
 
 # One writer for each kind of change that compare() in plan.py finds; disks need a look at all of theirs at once.
@@ -88,6 +95,7 @@ _WRITERS: dict[str, Callable[[_Draft, Change], None]] = {
     "video_3d": _write_video,
     "extra_config": _write_extra_config,
     "networks": _write_network,
+    **{what: _hardware_writer(write) for what, write in hardware_spec.WRITERS.items()},
 }
 
 

@@ -3,12 +3,12 @@
 """Every VMX key (extraConfig) that the project manages, declared once, and how values are compared.
 
 Keys that a user passes through ``vm_tweaks.extra_config`` are written as they are; keys that ESXi rewrites by
-itself (``sched.swap.*``, ``numa.autosize.*``, ...) are never wished for and so never compared.
+itself (REWRITTEN) are neither compared nor removed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -73,6 +73,7 @@ TABLE: tuple[VmxKey, ...] = (
     VmxKey("nanobanana.expires", "text", "live", "when the VM may be reaped, UTC, ISO 8601", "docs/adr/0005"),
     VmxKey("nanobanana.template", "text", "live", "what the VM was made from", "docs/adr/0005"),
     VmxKey("nanobanana.wish", "text", "live", "digest of the wish that the VM was made from", "docs/adr/0005"),
+    VmxKey("nanobanana.keys", "text", "live", "keys that fleet wrote, so that it can remove them", "docs/adr/0015"),
 )
 BY_KEY: Mapping[str, VmxKey] = {row.key: row for row in TABLE}
 OWNER, RUN, EXPIRES, TEMPLATE, WISH = (f"nanobanana.{word}" for word in ("owner", "run", "expires", "template", "wish"))
@@ -80,12 +81,29 @@ OWNER, RUN, EXPIRES, TEMPLATE, WISH = (f"nanobanana.{word}" for word in ("owner"
 GUEST_DATA = tuple(
     f"guestinfo.{word}{suffix}" for word in ("metadata", "userdata", "vendordata") for suffix in ("", ".encoding")
 )
+KEYS = "nanobanana.keys"
+METADATA = "guestinfo.metadata"
+# ESXi and vCenter keep their own state in these, whatever a wish says.
+REWRITTEN = (
+    "migrate.",
+    "monitor.phys_bits_used",
+    "numa.autosize.",
+    "sched.swap.",
+    "softPowerOff",
+    "toolsInstallManager.",
+    "vmotion.",
+    "vmware.tools.",
+)
+REDACTED = "---"  # what cloud-init leaves of a guestinfo key that its configuration tells it to redact
+_ENCODINGS = {"b64": "base64", "gz+b64": "gzip+base64", "gz+base64": "gzip+base64", "gzip+b64": "gzip+base64"}
 
 
 def decode(key: str, value: str) -> str:
     """The value as it counts: booleans in one case, numbers without signs of formatting; text as it is."""
     kind = BY_KEY[key].kind if key in BY_KEY else "text"
     text = value.strip()
+    if key.startswith("guestinfo.") and key.endswith(".encoding"):
+        return _ENCODINGS.get(text.lower(), text.lower())
     if kind == "bool" or text.lower() in ("true", "false"):
         return text.upper()
     if kind == "int":
@@ -99,6 +117,33 @@ def decode(key: str, value: str) -> str:
 def same(key: str, wanted: str, actual: str | None) -> bool:
     """Whether vCenter's value means what is wanted ("true" = "TRUE"); an absent key equals an empty wish."""
     return decode(key, wanted) == decode(key, actual or "")
+
+
+def rewritten(key: str) -> bool:
+    """Whether ESXi writes this key itself."""
+    return key.startswith(REWRITTEN)
+
+
+def redacted(wanted: Mapping[str, str], actual: Mapping[str, str]) -> set[str]:
+    """Keys that the guest itself has blanked after it read them.
+
+    They match as long as the metadata does: its instance id changes with the user data, and then both are written.
+    """
+    if not same(METADATA, wanted.get(METADATA, ""), actual.get(METADATA)):
+        return set()
+    blanked = {key for key in wanted if key.startswith("guestinfo.") and actual.get(key) == REDACTED}
+    return blanked | {f"{key}.encoding" for key in blanked}
+
+
+def keys_mark(keys: Iterable[str]) -> str:
+    """The value of the mark that remembers which keys fleet wrote."""
+    return " ".join(sorted(keys))
+
+
+def forgotten(wanted: Mapping[str, str], actual: Mapping[str, str]) -> list[str]:
+    """Keys on the VM that fleet wrote in an earlier run and that the wish does not name any more."""
+    written = actual.get(KEYS, "").split()
+    return [key for key in written if key not in wanted and actual.get(key) and not rewritten(key)]
 
 
 def is_secret(key: str) -> bool:

@@ -12,6 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import Problem, TestbedError, nearest
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardware import (
+    FIELDS as HARDWARE_FIELDS,
+)
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardware import (
+    Hardware,
+    check_wish,
+    read_hardware,
+)
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.reader import Reader
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.template import Template, read_template
 
@@ -46,6 +54,8 @@ class Placement:
     host: str = ""
     resource_pool: str = ""
     datastore: str = ""
+    datastore_cluster: str = ""
+    create_folder: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,6 +77,7 @@ class Tweaks:
     accel_3d: bool = False
     reserve_memory: bool = True
     extra_config: Mapping[str, str] = field(default_factory=dict)
+    hardware: Hardware = field(default_factory=Hardware)
 
 
 @dataclass(frozen=True)
@@ -120,9 +131,18 @@ def _network(reader: Reader, path: str, value: Any) -> Network:
 
 
 def _placement(reader: Reader, value: Any) -> Placement:
-    names = ("datacenter", "folder", "cluster", "host", "resource_pool", "datastore")
-    values = reader.mapping("placement", value, names)
-    return Placement(**{name: reader.text(f"placement.{name}", values.get(name)) for name in names})
+    names = ("datacenter", "folder", "cluster", "host", "resource_pool", "datastore", "datastore_cluster")
+    values = reader.mapping("placement", value, (*names, "create_folder"))
+    wish = Placement(
+        **{name: reader.text(f"placement.{name}", values.get(name)) for name in names},
+        create_folder=reader.boolean("placement.create_folder", values.get("create_folder") or False),
+    )
+    if wish.create_folder and not wish.folder.strip("/"):
+        reader.bad("placement.create_folder", "true only with a folder to create", True, "set vm_placement.folder")
+    if wish.datastore and wish.datastore_cluster:
+        found = f"{wish.datastore} and {wish.datastore_cluster}"
+        reader.bad("placement.datastore", "either a datastore or a datastore_cluster", found, "leave one out")
+    return wish
 
 
 def userdata_text(value: Any) -> Any:
@@ -153,14 +173,16 @@ def _customization(reader: Reader, value: Any) -> Customization:
 
 def _tweaks(reader: Reader, value: Any) -> Tweaks:
     switches = ("balloon", "page_sharing", "accel_3d", "reserve_memory")
-    values = reader.mapping("tweaks", value, (*switches, "extra_config"))
+    values = reader.mapping("tweaks", value, (*switches, "extra_config", *HARDWARE_FIELDS))
     flags = {name: reader.boolean(f"tweaks.{name}", values[name]) for name in switches if name in values}
     extra: dict[str, str] = {}
     for key, item in reader.mapping("tweaks.extra_config", values.get("extra_config"), None).items():
         if key.startswith(("nanobanana.", "guestinfo.")):
             reader.bad(f"tweaks.extra_config.{key}", "a key that the project does not write itself", item)
-        extra[key] = ("TRUE" if item else "FALSE") if isinstance(item, bool) else str(item)
-    wish = Tweaks(**flags, extra_config=extra)
+        extra[key] = ("TRUE" if item else "FALSE") if isinstance(item, bool) else "" if item is None else str(item)
+        if not key or re.search(r"\s", key):
+            reader.bad(f"tweaks.extra_config.{key}", "a key without blanks", key)
+    wish = Tweaks(**flags, extra_config=extra, hardware=read_hardware(reader, values))
     if not wish.balloon and not wish.reserve_memory:
         reader.bad(
             "tweaks.balloon",
@@ -245,6 +267,7 @@ def _one(raw: Mapping[str, Any]) -> tuple[VmWish, list[Problem]]:
         tweaks=_tweaks(reader, raw.get("tweaks")),
         lifecycle=_lifecycle(reader, raw.get("lifecycle")),
     )
+    check_wish(reader, wish.tweaks.hardware, wish.cpus, reserve_memory=wish.tweaks.reserve_memory)
     return wish, reader.problems
 
 
