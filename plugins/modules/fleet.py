@@ -68,7 +68,6 @@ options:
   limits:
     description: How many operations of a kind, or in a place, are under way at once. 0 means that there is no such limit.
     type: dict
-    default: {}
     suboptions:
       clone:
         description: Clones of one source. vCenter runs 8 at a time and queues the ninth.
@@ -196,7 +195,6 @@ options:
       placement:
         description: Where the VM lives. What is not named is the only one there is.
         type: dict
-        default: {}
         suboptions:
           datacenter:
             description: Name of the datacenter.
@@ -230,7 +228,6 @@ options:
       customization:
         description: What the guest learns about itself at first boot.
         type: dict
-        default: {}
         suboptions:
           method:
             description: V(cloud_init) writes C(guestinfo.metadata) and C(guestinfo.userdata) for cloud-init's VMware data source.
@@ -250,7 +247,6 @@ options:
       tweaks:
         description: Settings that GPU inference needs.
         type: dict
-        default: {}
         suboptions:
           balloon:
             description: Whether ESXi may take memory back by the balloon driver. Off needs O(vms[].tweaks.reserve_memory).
@@ -312,7 +308,6 @@ options:
       lifecycle:
         description: How long the VM is kept and in which power state.
         type: dict
-        default: {}
         suboptions:
           ttl_hours:
             description: Hours after which the VM may be reaped, counted from its making.
@@ -468,7 +463,8 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.reconci
 
 
 def _group(**options: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "dict", "default": {}, "options": options}
+    """A mapping; ``default: {}`` would be one object that Ansible fills for every VM alike."""
+    return {"type": "dict", "apply_defaults": True, "options": options}
 
 
 def _rows(**options: dict[str, Any]) -> dict[str, Any]:
