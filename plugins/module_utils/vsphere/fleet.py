@@ -12,7 +12,6 @@ from typing import Any
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import Problem, TestbedError
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import lookup, spec
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.client import Connection
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.library import rest_session, template_vms
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import VmActual, routable
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.placement import Place, Resolver, Tree
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan import (
@@ -129,8 +128,11 @@ class Fleet:
             raise TestbedError("unknown_object", problems)
 
     def _read_sources(self, templates: list[Template]) -> None:
-        with rest_session(self._connection) as session:
-            ids = template_vms(session, templates)
+        # Imported where a VM has to be made: Ansible's HTTP client takes longer to load than a quiet run's calls.
+        from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import library
+
+        with library.rest_session(self._connection) as session:
+            ids = library.template_vms(session, templates)
         references = {template: vim.VirtualMachine(moid, self._stub) for template, moid in ids.items()}
         actuals = lookup.read_vms(self._content, references.values(), self._networks)
         problems = [
