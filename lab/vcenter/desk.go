@@ -55,6 +55,7 @@ func (l *lab) route(ctx *simulator.Context, method *simulator.Method) (mo.Refere
 		method.This = deskRef
 		return nil, nil
 	}
+	l.listen(ctx, method)
 	if refused[method.Name] {
 		return nil, &types.NotSupported{}
 	}
