@@ -41,6 +41,15 @@ class Paths:
         return self.state / "password"
 
     @property
+    def limited_password(self) -> Path:
+        """Of the login that holds only the project's role."""
+        return self.state / "limited-password"
+
+    @property
+    def roles(self) -> Path:
+        return self.state / "roles.json"
+
+    @property
     def ssh_key(self) -> Path:
         return self.state / "ssh" / "id_ed25519"
 

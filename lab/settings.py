@@ -13,6 +13,7 @@ from lab.errors import LabError
 from lab.paths import CHECKOUT, Paths
 
 FILE = CHECKOUT / "lab" / "inventory.yml"
+ROLE = CHECKOUT / "playbooks" / "files" / "vcenter_role.yml"
 PASSED_ON = ("datacenter", "cluster", "hosts", "datastore", "portgroup", "dvswitch", "folder", "library", "vcenter")
 TEMPLATE_FIELDS = ("name", "guest_id", "firmware", "cpus", "memory_mb", "disk_gb", "hardware_version")
 MEMORY_VARIABLE = "NANOBANANA_LAB_GUEST_MEMORY_MB"
@@ -24,7 +25,11 @@ def load() -> dict[str, Any]:
         data = yaml.safe_load(FILE.read_text())
     except (OSError, yaml.YAMLError) as error:
         raise LabError(f"{FILE}: {error}") from error
-    missing = [key for key in (*PASSED_ON, "templates", "username", "guest_user") if key not in (data or {})]
+    missing = [
+        key
+        for key in (*PASSED_ON, "templates", "username", "limited_username", "guest_user")
+        if key not in (data or {})
+    ]
     if missing:
         raise LabError(f"{FILE}: missing {', '.join(missing)}")
     return dict(data)
@@ -35,6 +40,20 @@ def for_vcenter(settings: dict[str, Any]) -> dict[str, Any]:
     return {**{key: settings[key] for key in PASSED_ON}, "templates": templates}
 
 
+def for_roles(settings: dict[str, Any], paths: Paths) -> dict[str, Any]:
+    """The second login and the privileges of its role. Raises LabError that names the file when it is no such list."""
+    try:
+        rows = yaml.safe_load(ROLE.read_text())["privileges"]
+        privileges = [str(row["id"]) for row in rows]
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise LabError(f"{ROLE}: expected a mapping with privileges, each with an id: {error}") from error
+    return {
+        "user": settings["limited_username"],
+        "password_file": str(paths.limited_password),
+        "privileges": privileges,
+    }
+
+
 def for_users(settings: dict[str, Any], paths: Paths, port: int, guests: str, given: str) -> dict[str, Any]:
     """lab.json. `given` says what runs in place of the operating systems that the templates stand for."""
     vcenter = {
@@ -42,6 +61,8 @@ def for_users(settings: dict[str, Any], paths: Paths, port: int, guests: str, gi
         "port": port,
         "username": settings["username"],
         "password_file": str(paths.password),
+        "limited_username": settings["limited_username"],
+        "limited_password_file": str(paths.limited_password),
         "ca_file": str(paths.ca),
         **{key: settings[key] for key in ("datacenter", "cluster", "folder", "library", "portgroup")},
         "datastore": settings["datastore"]["name"],

@@ -61,6 +61,7 @@ def up(paths: Paths, guests: str, say: Callable[[str], None]) -> dict[str, Any]:
         subnet = _prepare_podman(paths, podman, steps) if guests == "podman" else ""
         port = _port_of_before(paths)
         state.write_json(paths.inventory, settings.for_vcenter(wanted))
+        state.write_json(paths.roles, settings.for_roles(wanted, paths))
         command = _vcenter_command(paths, binary, port, wanted["username"])
         Launch(command, guests, name, subnet, cap_mb).save(paths)
         processes.start_daemon(paths)
@@ -196,7 +197,7 @@ def _vcenter_command(paths: Paths, binary: Path, port: int, username: str) -> li
         str(binary), "-listen", f"127.0.0.1:{port}", "-cert", str(paths.tls / "server.pem"),
         "-key", str(paths.tls / "server.key"), "-user", username, "-password-file", str(paths.password),
         "-calls", str(paths.logs / "calls.jsonl"), "-ready", str(paths.ready), "-inventory", str(paths.inventory),
-        "-work", str(paths.work), *_faults(),
+        "-work", str(paths.work), "-roles", str(paths.roles), *_faults(),
     ]  # fmt: skip
 
 

@@ -19,10 +19,22 @@ from pathlib import Path
 
 def main() -> None:
     parser = argparse.ArgumentParser(allow_abbrev=False)
-    for name in ("listen", "cert", "key", "user", "password-file", "calls", "ready", "inventory", "work", "guests"):
+    for name in (
+        "listen",
+        "cert",
+        "key",
+        "user",
+        "password-file",
+        "calls",
+        "ready",
+        "inventory",
+        "work",
+        "guests",
+        "roles",
+    ):
         parser.add_argument(f"-{name}", required=True)
     options = parser.parse_args()
-    for needed in (options.password_file, options.inventory):
+    for needed in (options.password_file, options.inventory, options.roles):
         Path(needed).read_text()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(options.cert, options.key)

@@ -33,14 +33,14 @@ type call struct {
 
 // callLog appends one line for each API call as soon as it is answered.
 type callLog struct {
-	user    string
+	users   *sessionUsers
 	started atomic.Bool
 	mutex   sync.Mutex
 	file    *os.File
 }
 
-func openCallLog(path, user string) (*callLog, error) {
-	c := &callLog{user: user}
+func openCallLog(path string, users *sessionUsers) (*callLog, error) {
+	c := &callLog{users: users}
 	if path == "" {
 		return c, nil
 	}
@@ -77,6 +77,9 @@ func (c *callLog) wrap(next http.Handler) http.Handler {
 		ended := false
 		defer func() {
 			line.Fault = answer.fault(line.API)
+			if line.Method == "Login" {
+				c.noteLogin(answer.Header(), line.User)
+			}
 			if !ended {
 				line.Fault = "panic" // net/http closes the connection and logs why
 			}
@@ -93,6 +96,7 @@ func (c *callLog) wrap(next http.Handler) http.Handler {
 
 var (
 	soapMethod = regexp.MustCompile(`<(?:[\w-]+:)?Body[^>]*>\s*<(?:[\w-]+:)?(\w+)`)
+	loginUser  = regexp.MustCompile(`<(?:[\w-]+:)?userName[^>]*>([^<]*)<`)
 	soapThis   = regexp.MustCompile(`<(?:[\w-]+:)?_this\b[^>]*?\stype="([^"]+)"[^>]*>([^<]*)<`)
 	soapFault  = regexp.MustCompile(`<(\w+)Fault xmlns`)
 )
@@ -111,10 +115,23 @@ func (c *callLog) soap(line *call, r *http.Request) {
 	if found := soapThis.FindSubmatch(body); found != nil {
 		line.Object = string(found[1]) + ":" + string(found[2])
 	}
-	if _, err := r.Cookie(soap.SessionCookieName); err == nil || line.Method == "Login" {
-		line.User = c.user
+	if cookie, err := r.Cookie(soap.SessionCookieName); err == nil {
+		line.User = c.users.of(cookie.Value)
+	}
+	if found := loginUser.FindSubmatch(body); found != nil && line.Method == "Login" {
+		line.User = string(found[1])
 	}
 	line.Write = !soapReads[line.Method]
+}
+
+// noteLogin remembers whose the new session is.
+func (c *callLog) noteLogin(header http.Header, user string) {
+	response := http.Response{Header: header}
+	for _, cookie := range response.Cookies() {
+		if cookie.Name == soap.SessionCookieName {
+			c.users.note(cookie.Value, user)
+		}
+	}
 }
 
 func (c *callLog) rest(line *call, r *http.Request) {
@@ -124,10 +141,9 @@ func (c *callLog) rest(line *call, r *http.Request) {
 	if action != "" {
 		line.Method += "?action=" + action
 	}
-	if r.Header.Get("vmware-api-session-id") != "" || r.Header.Get("Authorization") != "" {
-		line.User = c.user
-	} else if _, err := r.Cookie("vmware-api-session-id"); err == nil {
-		line.User = c.user
+	line.User = c.users.of(restToken(r))
+	if user, _, ok := r.BasicAuth(); ok {
+		line.User = user
 	}
 	line.Write = restWrites(r.Method, r.URL.Path, action)
 }

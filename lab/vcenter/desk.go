@@ -32,6 +32,8 @@ var answered = map[string]map[string]bool{
 	"Folder":             set("CreateVM_Task"),
 	"Datastore":          set("RefreshDatastore"),
 	"EnvironmentBrowser": set("QueryConfigTarget"),
+	"AuthorizationManager": set("HasPrivilegeOnEntities", "HasPrivilegeOnEntity", "HasUserPrivilegeOnEntities",
+		"FetchUserPrivilegeOnEntities"),
 }
 
 // refused are the calls of the simulator that would make or start VMs past the lab and its guests.
@@ -54,6 +56,9 @@ func (l *lab) route(ctx *simulator.Context, method *simulator.Method) (mo.Refere
 	if method.Name == "Fetch" {
 		method.This = deskRef
 		return nil, nil
+	}
+	if fault := l.forbidden(ctx.Session.UserName, method); fault != nil {
+		return nil, fault
 	}
 	l.listen(ctx, method)
 	if refused[method.Name] {

@@ -192,6 +192,7 @@ func TestEachKindOfGPUIsAttachedAndRemoved(t *testing.T) {
 		if !is[*types.InvalidPowerState](found) {
 			t.Errorf("%s: hot add gave %#v", name, found)
 		}
+		tl.must(vm.PowerOff(context.Background()))
 	}
 }
 

@@ -26,6 +26,8 @@ type lab struct {
 	password  string
 	delay     time.Duration
 	mishaps   *mishaps
+	limited   *limitedUser // nil where there is no second login
+	users     sessionUsers
 	work      string
 	memory    memoryLedger
 	gpus      gpuLedger
@@ -73,6 +75,9 @@ func newLab(o options) (*lab, error) {
 		return nil, err
 	}
 	l.mishaps = newMishaps(settings)
+	if l.limited, err = readRoles(o.roles); err != nil {
+		return nil, err
+	}
 	l.machines = map[types.ManagedObjectReference]*machine{}
 	if err := os.MkdirAll(o.work, 0o700); err != nil {
 		return nil, fmt.Errorf("flag -work: %w", err)

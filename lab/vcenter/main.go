@@ -19,7 +19,7 @@ import (
 
 type options struct {
 	guests, listen, cert, key, user, passwordFile string
-	calls, ready, inventory, work, faults         string
+	calls, ready, inventory, work, faults, roles  string
 	taskDelay                                     time.Duration
 }
 
@@ -37,6 +37,7 @@ func parseOptions(arguments []string) (options, error) {
 	flags.StringVar(&o.inventory, "inventory", "", "JSON file of the inventory to serve")
 	flags.StringVar(&o.work, "work", "", "folder for the datastore's files; removed at the end")
 	flags.StringVar(&o.faults, "faults", "", "JSON file of delays and of what goes wrong; none without it")
+	flags.StringVar(&o.roles, "roles", "", "JSON file of a second user who holds the privileges of one role alone")
 	flags.DurationVar(&o.taskDelay, "task-delay", 0, "how long clone and power-on take besides their work")
 	if err := flags.Parse(arguments); err != nil {
 		return o, err

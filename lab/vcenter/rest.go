@@ -29,6 +29,9 @@ type restDoor struct {
 
 // serveRest answers the old form, in which results are wrapped in {"value": ...}.
 func (d *restDoor) serveRest(w http.ResponseWriter, r *http.Request) {
+	if !d.permitted(restAnswer{w, true}, r) {
+		return
+	}
 	if path, ok := strings.CutPrefix(r.URL.Path, "/rest"+itemsPath); ok {
 		d.serveItem(restAnswer{w, true}, r, path)
 		return
@@ -53,6 +56,9 @@ func (d *restDoor) serveRest(w http.ResponseWriter, r *http.Request) {
 // serveAPI answers the form of vCenter 7 and later: no wrapping, plain identifiers, ?action=.
 func (d *restDoor) serveAPI(w http.ResponseWriter, r *http.Request) {
 	answer := restAnswer{w, false}
+	if !d.permitted(answer, r) {
+		return
+	}
 	if path, ok := strings.CutPrefix(r.URL.Path, "/api"+itemsPath); ok {
 		d.serveItem(answer, r, path)
 		return
@@ -117,7 +123,36 @@ func (d *restDoor) ask(
 	request.URL.Path, request.URL.RawPath, request.URL.RawQuery = path, "", query.Encode()
 	recorder := httptest.NewRecorder()
 	d.inner.ServeHTTP(recorder, request)
+	if user, _, basic := r.BasicAuth(); basic && path == sessionPath && recorder.Code == http.StatusOK {
+		var made struct {
+			Value string `json:"value"`
+		}
+		if json.Unmarshal(recorder.Body.Bytes(), &made) == nil {
+			d.lab.users.note(made.Value, user)
+		}
+	}
 	return recorder.Code, recorder.Header(), recorder.Body.Bytes()
+}
+
+// restToken is the request's session, "" without one.
+func restToken(r *http.Request) string {
+	if token := r.Header.Get(restSessionName); token != "" {
+		return token
+	}
+	if cookie, err := r.Cookie(restSessionName); err == nil {
+		return cookie.Value
+	}
+	return ""
+}
+
+// permitted refuses what the role of the session's user does not allow.
+func (d *restDoor) permitted(answer restAnswer, r *http.Request) bool {
+	action := r.URL.Query().Get("action") + r.URL.Query().Get("~action")
+	err := d.lab.mayDeploy(d.lab.users.of(restToken(r)), restWrites(r.Method, r.URL.Path, action), action == "deploy")
+	if err != nil {
+		answer.fail(http.StatusForbidden, "UNAUTHORIZED", err.Error())
+	}
+	return err == nil
 }
 
 func (d *restDoor) loggedIn(r *http.Request) bool {

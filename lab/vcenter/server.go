@@ -34,7 +34,7 @@ func startServer(o options, l *lab) (*server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("flags -cert and -key: %w", err)
 	}
-	calls, err := openCallLog(o.calls, l.user)
+	calls, err := openCallLog(o.calls, &l.users)
 	if err != nil {
 		return nil, err
 	}
@@ -86,6 +86,7 @@ func (l *lab) handler(address string) http.Handler {
 		Scheme: "https", Host: address, Path: vim25.Path, User: url.UserPassword(l.user, l.password),
 	}
 	l.registry.SessionManager().ServiceHostName = address
+	l.registry.SessionManager().ValidLogin = l.validLogin
 	l.service.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
 	l.service.RegisterSDK(l.registry, vim25.Path+"/vimService")
 	_, rest := vapi.New(l.service.Listen, l.registry)
