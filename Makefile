@@ -14,7 +14,7 @@ COLLECTION := .collections/ansible_collections/nanobanana/testbed
 PYTHON ?= python3
 ARGS ?=
 
-.PHONY: help setup lock demo test lint unit integration bench-fleet lab-up lab-down site clean
+.PHONY: help setup lock demo test lint unit integration acceptance bench-fleet lab-up lab-down site clean
 
 help: ## Show the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -64,6 +64,9 @@ integration: setup ## The tests against the lab's vCenter and real guests
 bench-fleet: setup ## fleet beside vmware_guest, bare pyVmomi and the shortest possible time (20 minutes)
 	@$(BIN)/python -m lab setup
 	@PYTHONPATH=.collections $(BIN)/python -m tests.bench $(ARGS)
+
+acceptance: setup ## Read-only checks of a real vCenter; ARGS='-i inventories/NAME', default inventories/production
+	@$(BIN)/ansible-playbook $(if $(filter -i --inventory%,$(ARGS)),,-i inventories/production) playbooks/acceptance.yml $(ARGS)
 
 clean: ## Remove what the other verbs made in this checkout
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m lab down --purge; fi
