@@ -14,7 +14,7 @@ COLLECTION := .collections/ansible_collections/nanobanana/testbed
 PYTHON ?= python3
 ARGS ?=
 
-.PHONY: help setup lock demo test lint unit integration acceptance lab-up lab-down site clean
+.PHONY: help setup lock demo test lint unit integration acceptance bench-fleet lab-up lab-down site clean
 
 help: ## Show the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -60,6 +60,10 @@ unit: setup ## The tests that need neither root nor a lab
 integration: setup ## The tests against the lab's vCenter and real guests
 	@$(BIN)/python -m lab setup
 	@$(BIN)/python -m pytest tests/integration lab/tests -m 'lab or integration'
+
+bench-fleet: setup ## fleet beside vmware_guest, bare pyVmomi and the shortest possible time (20 minutes)
+	@$(BIN)/python -m lab setup
+	@PYTHONPATH=.collections $(BIN)/python -m tests.bench $(ARGS)
 
 acceptance: setup ## Read-only checks of a real vCenter; ARGS='-i inventories/NAME', default inventories/production
 	@$(BIN)/ansible-playbook $(if $(filter -i --inventory%,$(ARGS)),,-i inventories/production) playbooks/acceptance.yml $(ARGS)

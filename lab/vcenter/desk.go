@@ -60,6 +60,7 @@ func (l *lab) route(ctx *simulator.Context, method *simulator.Method) (mo.Refere
 	if fault := l.forbidden(ctx.Session.UserName, method); fault != nil {
 		return nil, fault
 	}
+	l.listen(ctx, method)
 	if refused[method.Name] {
 		return nil, &types.NotSupported{}
 	}

@@ -41,6 +41,8 @@ type lab struct {
 	newborn  *simulator.Context // who makes it; guarded by creating
 	unlock   func()             // releases the new VM to readers; guarded by creating
 
+	listeners sync.Map // by collector: who stands before it
+
 	mutex    sync.Mutex
 	machines map[types.ManagedObjectReference]*machine
 }

@@ -319,7 +319,7 @@ options:
             choices: ["on", "off"]
             default: "on"
           wait_seconds:
-            description: How long a routable address is waited for after power-on.
+            description: How long a routable address is waited for after power-on, in seconds; 0 waits for none.
             type: int
             default: 300
           address_networks:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -43,7 +44,10 @@ def pod(start_lab: Callable[..., Lab]) -> Lab:
     made = start_lab("fake")
     with session(made) as content:
         home, store = named(content, vim.Folder, "datastore"), named(content, vim.Datastore, "vmfs-01")
-        WaitForTask(home.CreateStoragePod("pod-01").MoveIntoFolder_Task([store]))
+        task = home.CreateStoragePod("pod-01").MoveIntoFolder_Task([store])
+        while task.info.state in ("queued", "running"):  # pyVim's own wait stumbles over this task's name
+            time.sleep(0.05)
+        assert task.info.state == "success", task.info.error
     return made
 
 

@@ -240,7 +240,7 @@ def plan(wish: VmWish, actual: VmActual | None, source: VmActual | None, marks: 
         if source is None:
             raise ValueError("a VM that does not exist needs its template for the plan")
         operations = _clone(wish, source, marks)
-        return operations + ([Operation("power_on"), Operation("wait_address")] if wish.lifecycle.power == "on" else [])
+        return operations + ([Operation("power_on"), *_wait_address(wish)] if wish.lifecycle.power == "on" else [])
     if not actual.ready:
         return [Operation("wait_settled")]
     reconfigure = []
@@ -301,8 +301,12 @@ def _mark_changes(wish: VmWish, marks: Marks) -> list[Change]:
 
 def _power_on(wish: VmWish, actual: VmActual) -> list[Operation]:
     if actual.power != "poweredOn":
-        return [Operation("power_on"), Operation("wait_address")]
-    return [] if routable(actual.addresses, wish.lifecycle.address_networks) else [Operation("wait_address")]
+        return [Operation("power_on"), *_wait_address(wish)]
+    return [] if routable(actual.addresses, wish.lifecycle.address_networks) else _wait_address(wish)
+
+
+def _wait_address(wish: VmWish) -> list[Operation]:
+    return [Operation("wait_address")] if wish.lifecycle.wait_seconds else []
 
 
 def check_owner(actual: VmActual, owner: str) -> None:

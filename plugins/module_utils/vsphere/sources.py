@@ -11,7 +11,6 @@ from typing import Any
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import Problem, TestbedError, nearest
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import lookup
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.client import Session
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.library import rest_session, template_vms
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import VmActual
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.placement import Node, Tree
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.sdk import vim
@@ -63,8 +62,11 @@ class Sources:
         items = [template for template in templates if template.library]
         if items:
             try:
-                with rest_session(self._connection) as session:
-                    ids = template_vms(session, items)
+                # Imported where it is used: Ansible's HTTP client takes longer to load than a quiet run's calls.
+                from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import library
+
+                with library.rest_session(self._connection) as session:
+                    ids = library.template_vms(session, items)
                 references |= {template: vim.VirtualMachine(moid, self._stub) for template, moid in ids.items()}
             except TestbedError as error:
                 if error.error_code != "unknown_template":

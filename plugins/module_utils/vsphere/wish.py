@@ -82,7 +82,7 @@ class Tweaks:
 
 @dataclass(frozen=True)
 class Lifecycle:
-    """How long the VM is kept, in which power state, and how long its address is waited for."""
+    """How long the VM is kept, in which power state, and how long its address is waited for (0: not)."""
 
     ttl_hours: int = 24
     power: str = "on"
@@ -210,7 +210,7 @@ def _lifecycle(reader: Reader, value: Any) -> Lifecycle:
     return Lifecycle(
         reader.integer("lifecycle.ttl_hours", values.get("ttl_hours", 24), 1, 8760, "hours", 24),
         reader.choice("lifecycle.power", power, ("on", "off")),
-        reader.integer("lifecycle.wait_seconds", values.get("wait_seconds", 300), 1, 7200, "seconds", 300),
+        reader.integer("lifecycle.wait_seconds", values.get("wait_seconds", 300), 0, 7200, "seconds", 300),
         reader.listing("lifecycle.address_networks", values.get("address_networks"), network),
     )
 

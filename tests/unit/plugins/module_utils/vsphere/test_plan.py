@@ -98,6 +98,13 @@ def test_a_missing_vm_is_cloned_powered_on_and_waited_for() -> None:
     assert kinds(wished(lifecycle={"power": "off"}), None) == ["clone"]
 
 
+def test_no_seconds_to_wait_means_no_wait() -> None:
+    wish = wished(lifecycle={"wait_seconds": 0})
+    assert kinds(wish, None) == ["clone", "power_on"]
+    assert kinds(wish, matching(wish, power="poweredOff", addresses=())) == ["power_on"]
+    assert kinds(wish, matching(wish, addresses=())) == []
+
+
 def test_the_clone_call_carries_marks_and_every_setting() -> None:
     clone = plan(wished(), None, SOURCE, MARKS)[0]
     after = {change.what: change.after for change in clone.changes}
