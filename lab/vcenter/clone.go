@@ -47,9 +47,6 @@ func (l *lab) checkClone(r *types.CloneVM_Task) *failure {
 	if _, ok := l.registry.Get(r.Folder).(*simulator.Folder); !ok {
 		return invalidArgument("folder", "A specified parameter was not correct: folder")
 	}
-	if r.Spec.Customization != nil {
-		return notSupported("The lab's vCenter does not customize guests; pass guestinfo for cloud-init instead.")
-	}
 	return nil
 }
 
@@ -87,6 +84,11 @@ func (l *lab) clone(
 		renewIdentity(clone)
 		for _, spec := range []types.VirtualMachineConfigSpec{copied, wishes(r)} {
 			if failed := l.configure(ctx, clone, spec); failed != nil {
+				return failed
+			}
+		}
+		if r.Spec.Customization != nil && !r.Spec.Template {
+			if failed := l.customizeLater(ctx, clone, r.Spec.Customization); failed != nil {
 				return failed
 			}
 		}
