@@ -29,10 +29,11 @@ func (d *desk) Unlock() {}
 var answered = map[string]map[string]bool{
 	"VirtualMachine": set("PowerOnVM_Task", "PowerOffVM_Task", "SuspendVM_Task", "ResetVM_Task", "ShutdownGuest",
 		"RebootGuest", "ReconfigVM_Task", "CloneVM_Task", "Destroy_Task", "CreateSnapshot_Task", "CreateSnapshotEx_Task",
-		"CustomizeVM_Task"),
-	"Folder":             set("CreateVM_Task"),
-	"Datastore":          set("RefreshDatastore"),
-	"EnvironmentBrowser": set("QueryConfigTarget"),
+		"CustomizeVM_Task", "RevertToCurrentSnapshot_Task"),
+	"VirtualMachineSnapshot": set("RevertToSnapshot_Task"),
+	"Folder":                 set("CreateVM_Task"),
+	"Datastore":              set("RefreshDatastore"),
+	"EnvironmentBrowser":     set("QueryConfigTarget"),
 	"AuthorizationManager": set("HasPrivilegeOnEntities", "HasPrivilegeOnEntity", "HasUserPrivilegeOnEntities",
 		"FetchUserPrivilegeOnEntities"),
 }
