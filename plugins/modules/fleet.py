@@ -196,7 +196,6 @@ options:
       placement:
         description: Where the VM lives. What is not named is the only one there is.
         type: dict
-        default: {}
         suboptions:
           datacenter:
             description: Name of the datacenter.
@@ -230,7 +229,6 @@ options:
       customization:
         description: What the guest learns about itself at first boot.
         type: dict
-        default: {}
         suboptions:
           method:
             description: V(cloud_init) writes C(guestinfo.metadata) and C(guestinfo.userdata) for cloud-init's VMware data source.
@@ -250,7 +248,6 @@ options:
       tweaks:
         description: Settings that GPU inference needs.
         type: dict
-        default: {}
         suboptions:
           balloon:
             description: Whether ESXi may take memory back by the balloon driver. Off needs O(vms[].tweaks.reserve_memory).
@@ -315,7 +312,6 @@ options:
       lifecycle:
         description: How long the VM is kept and in which power state.
         type: dict
-        default: {}
         suboptions:
           ttl_hours:
             description: Hours after which the VM may be reaped, counted from its making.
@@ -473,6 +469,11 @@ def _group(**options: dict[str, Any]) -> dict[str, Any]:
     return {"type": "dict", "default": {}, "options": options}
 
 
+def _part(**options: dict[str, Any]) -> dict[str, Any]:
+    """A group within a list: Ansible would fill one and the same default for all items, and refuse its own nulls."""
+    return {"type": "dict", "options": options}
+
+
 def _rows(**options: dict[str, Any]) -> dict[str, Any]:
     return {"type": "list", "elements": "dict", "default": [], "options": options}
 
@@ -506,20 +507,20 @@ VM_SPEC: dict[str, Any] = {
     "disks": _rows(name=_text(), size_gb=_number(), provisioning=_choice("lazy_zeroed", "eager_zeroed", "thin")),
     "networks": _rows(network=_text(), adapter=_choice("vmxnet3")),
     "gpu": {"type": "list", "elements": "dict", "default": []},
-    "placement": _group(
+    "placement": _part(
         create_folder=_switch(False),
         **{
             name: _text()
             for name in ("datacenter", "folder", "cluster", "host", "resource_pool", "datastore", "datastore_cluster")
         },
     ),
-    "customization": _group(
+    "customization": _part(
         method=_choice("cloud_init", "none"),
         hostname=_text(),
         userdata={"type": "str", "no_log": True},
         metadata={"type": "dict", "default": {}},
     ),
-    "tweaks": _group(
+    "tweaks": _part(
         balloon=_switch(False),
         page_sharing=_switch(False),
         accel_3d=_switch(False),
@@ -534,7 +535,7 @@ VM_SPEC: dict[str, Any] = {
         boot_controller=_text(),
         extra_config={"type": "dict", "default": {}},
     ),
-    "lifecycle": _group(
+    "lifecycle": _part(
         ttl_hours=_number(24),
         power=_choice("on", "off"),
         wait_seconds=_number(300),
