@@ -68,7 +68,6 @@ options:
   limits:
     description: How many operations of a kind, or in a place, are under way at once. 0 means that there is no such limit.
     type: dict
-    default: {}
     suboptions:
       clone:
         description: Clones of one source. vCenter runs 8 at a time and queues the ninth.
@@ -466,7 +465,8 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.reconci
 
 
 def _group(**options: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "dict", "default": {}, "options": options}
+    """A mapping; ``default: {}`` would be one object that Ansible fills for every VM alike."""
+    return {"type": "dict", "apply_defaults": True, "options": options}
 
 
 def _part(**options: dict[str, Any]) -> dict[str, Any]:
