@@ -283,22 +283,25 @@ options:
               - V(high) gives the VM's CPUs cores of their own. It demands O(vms[].tweaks.reserve_memory), no CPU limit and an
                 O(vms[].tweaks.cpu_reservation_mhz) of at least O(vms[].cpus) times the MHz of a core of each host where the
                 VM may run.
+              - V(normal) or V(high).
             type: str
-            choices: [normal, high]
           hardware_version:
             description:
               - Virtual hardware, such as V(20) for ESXi 8.0 or V(21) for ESXi 8.0 U2. A VM that is off is upgraded; an older
                 version than it has, or a newer one than the hosts run, is refused. Not set leaves what the template has.
+              - One of 10, 11, 13, 14, 15, 17, 18, 19, 20, 21 and 22.
             type: int
-            choices: [10, 11, 13, 14, 15, 17, 18, 19, 20, 21, 22]
           firmware:
-            description: What the template has to be installed with. Checked and never changed, because its guest would not boot.
+            description:
+              - What the template has to be installed with, V(bios) or V(efi).
+              - Checked and never changed, because its guest would not boot.
             type: str
-            choices: [bios, efi]
           boot_controller:
-            description: On what the boot disk has to hang. Checked and never swapped, because the guest may lack the driver.
+            description:
+              - On what the boot disk has to hang, V(pvscsi), V(lsilogic), V(lsilogic_sas), V(buslogic), V(nvme), V(sata) or
+                V(ide).
+              - Checked and never swapped, because the guest may lack the driver.
             type: str
-            choices: [pvscsi, lsilogic, lsilogic_sas, buslogic, nvme, sata, ide]
           extra_config:
             description:
               - More VMX keys, written as they are. One that is taken out of the list again is removed from the VM, and so is
@@ -453,7 +456,6 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import T
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import (
     client,
     cost,
-    hardware,
     limits,
     sdk,
     wish,
@@ -465,6 +467,11 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.reconci
 def _group(**options: dict[str, Any]) -> dict[str, Any]:
     """A mapping; ``default: {}`` would be one object that Ansible fills for every VM alike."""
     return {"type": "dict", "apply_defaults": True, "options": options}
+
+
+def _part(**options: dict[str, Any]) -> dict[str, Any]:
+    """A group within a list: Ansible would fill one and the same default for all items, and refuse its own nulls."""
+    return {"type": "dict", "options": options}
 
 
 def _rows(**options: dict[str, Any]) -> dict[str, Any]:
@@ -487,11 +494,7 @@ def _choice(*choices: str) -> dict[str, Any]:
     return {"type": "str", "choices": list(choices), "default": choices[0]}
 
 
-def _one_of(*choices: str) -> dict[str, Any]:
-    """A choice without a default: not set leaves things as they are."""
-    return {"type": "str", "choices": list(choices)}
-
-
+# What may stay unset has no `choices` here: Ansible would hold the unset value against them. wish.py reads it strictly.
 VM_SPEC: dict[str, Any] = {
     "name": {"type": "str", "required": True},
     "template": {
@@ -504,20 +507,20 @@ VM_SPEC: dict[str, Any] = {
     "disks": _rows(name=_text(), size_gb=_number(), provisioning=_choice("lazy_zeroed", "eager_zeroed", "thin")),
     "networks": _rows(network=_text(), adapter=_choice("vmxnet3")),
     "gpu": {"type": "list", "elements": "dict", "default": []},
-    "placement": _group(
+    "placement": _part(
         create_folder=_switch(False),
         **{
             name: _text()
             for name in ("datacenter", "folder", "cluster", "host", "resource_pool", "datastore", "datastore_cluster")
         },
     ),
-    "customization": _group(
+    "customization": _part(
         method=_choice("cloud_init", "none"),
         hostname=_text(),
         userdata={"type": "str", "no_log": True},
         metadata={"type": "dict", "default": {}},
     ),
-    "tweaks": _group(
+    "tweaks": _part(
         balloon=_switch(False),
         page_sharing=_switch(False),
         accel_3d=_switch(False),
@@ -526,13 +529,13 @@ VM_SPEC: dict[str, Any] = {
         cpu_shares=_text(),
         cpu_limit_mhz=_text(),
         cpu_reservation_mhz=_number(),
-        latency_sensitivity=_one_of("normal", "high"),
-        hardware_version={"type": "int", "choices": list(hardware.HARDWARE_VERSIONS)},
-        firmware=_one_of("bios", "efi"),
-        boot_controller=_one_of(*hardware.BOOT_CONTROLLERS),
+        latency_sensitivity=_text(),
+        hardware_version=_number(),
+        firmware=_text(),
+        boot_controller=_text(),
         extra_config={"type": "dict", "default": {}},
     ),
-    "lifecycle": _group(
+    "lifecycle": _part(
         ttl_hours=_number(24),
         power=_choice("on", "off"),
         wait_seconds=_number(300),
