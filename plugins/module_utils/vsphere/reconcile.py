@@ -51,6 +51,7 @@ class Machine:
     seconds: dict[str, float] = field(default_factory=dict)  # by what it waited for
     error: TestbedError | None = None
     fresh: bool = False  # whether ``actual`` was read after the last thing that happened to the VM
+    plan: list[Operation] | None = None  # made from ``actual``; a VM that waits for a slot is not planned for anew
     finished: bool = False
     retries: int = 0
     settle_until: float = 0.0
@@ -188,6 +189,8 @@ class Reconciler:
         stale = [machine for machine in self._ready if not machine.fresh]
         if stale:
             self._driver.read(stale)
+        for machine in stale:
+            machine.plan = None
         waiting: deque[Machine] = deque()
         while self._ready:
             machine = self._ready[0]
@@ -210,7 +213,9 @@ class Reconciler:
 
     def _step(self, machine: Machine) -> bool:
         """Do the next thing for the VM; False when all slots for it are taken."""
-        operations = self._driver.plan(machine)
+        if machine.plan is None:
+            machine.plan = self._driver.plan(machine)
+        operations = machine.plan
         if not operations:
             machine.finished = True
             return True

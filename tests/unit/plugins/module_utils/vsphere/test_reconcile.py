@@ -43,6 +43,7 @@ class FakeVcenter:
     expired: bool = False
     lost: int = 0
     renewed: int = 0
+    plans: int = 0
 
     # the clock
     def monotonic(self) -> float:
@@ -111,6 +112,7 @@ class FakeVcenter:
             machine.fresh = True
 
     def plan(self, machine: Machine) -> list[Operation]:
+        self.plans += 1
         actual = machine.actual
         if actual is None:
             return [Operation("clone"), Operation("power_on"), Operation("wait_address")]
@@ -168,6 +170,11 @@ def test_every_vm_is_made_within_the_bound(vcenter: FakeVcenter) -> None:
     assert vcenter.most_at_once == 3
     assert vcenter.left == set(), "a filter was left behind"
     assert len(vcenter.started) == 40
+
+
+def test_a_vm_that_waits_for_a_slot_is_planned_for_once(vcenter: FakeVcenter) -> None:
+    run(vcenter, machines(*(f"vm{n}" for n in range(40))), limit=1)
+    assert vcenter.plans == 40 * 4, "before the clone, the power-on and the wait, and at the end"
 
 
 def test_waiting_for_an_address_takes_no_slot(vcenter: FakeVcenter) -> None:
