@@ -74,9 +74,10 @@ def _show(file: Path, ended: threading.Event) -> None:
 
 def _checked(state: str, vms: list[dict[str, Any]]) -> list[dict[str, Any]]:
     names = wish.parse_names(vms)
+    patience = wish.parse_patience(vms)
     if state == "absent":
-        return [{"name": name} for name in names]
-    wish.parse_wishes(wish.with_wish(vms) if state == "gathered" else vms)
+        return [{"name": name, "lifecycle": {"shutdown_seconds": patience[name]}} for name in names]
+    wish.parse_wishes(vms if state == "present" else wish.with_wish(vms))
     return [_as_text(vm) for vm in vms]
 
 

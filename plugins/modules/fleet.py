@@ -32,8 +32,10 @@ options:
       - V(present) makes the VMs exist as wished.
       - V(absent) powers them off and removes them.
       - V(gathered) only reads them.
+      - V(rebooted) shuts existing VMs down and powers them on again, so that settings which need a power cycle count. Each
+        call does it, so it is an action and not a state.
     type: str
-    choices: [present, absent, gathered]
+    choices: [present, absent, gathered, rebooted]
     default: present
   owner:
     description: Name of who owns the VMs, one for each inventory. Written into each VM and checked before it is touched.
@@ -317,10 +319,25 @@ options:
             type: int
             default: 24
           power:
-            description: Wanted power state.
+            description:
+              - Wanted power state. V(suspended) is refused for a VM with a DirectPath device, and for one with a vGPU whose
+                host does not support it.
             type: str
-            choices: ["on", "off"]
+            choices: ["on", "off", suspended]
             default: "on"
+          power_cycle:
+            description:
+              - Whether a running VM may be shut down and powered on again for a change that it cannot take while it runs.
+                V(never) refuses such a change before anything is changed.
+            type: str
+            choices: [never, allowed]
+            default: never
+          shutdown_seconds:
+            description:
+              - How long a guest with VMware Tools may take to shut down, before it is switched off. V(0) switches it off at
+                once. Counts for every power-off, also with O(state=absent) and O(state=rebooted).
+            type: int
+            default: 60
           wait_seconds:
             description: How long a routable address is waited for after power-on, in seconds; 0 waits for none.
             type: int
@@ -370,6 +387,12 @@ EXAMPLES = r"""
         template: {inventory: templates/ubuntu-22.04}
         cpus: 4
         memory_mb: 6144
+
+- name: Restart the VMs, and wait for their addresses
+  nanobanana.testbed.fleet:
+    owner: gpu-lab
+    state: rebooted
+    vms: "{{ ansible_play_hosts | nanobanana.testbed.wishes(hostvars) }}"
 
 - name: Remove everything that this owner has made
   nanobanana.testbed.fleet:
@@ -537,7 +560,9 @@ VM_SPEC: dict[str, Any] = {
     ),
     "lifecycle": _part(
         ttl_hours=_number(24),
-        power=_choice("on", "off"),
+        power=_choice("on", "off", "suspended"),
+        power_cycle=_choice("never", "allowed"),
+        shutdown_seconds=_number(wish.SHUTDOWN_SECONDS),
         wait_seconds=_number(300),
         address_networks={"type": "list", "elements": "str", "default": []},
     ),
@@ -547,7 +572,7 @@ VM_SPEC: dict[str, Any] = {
 def argument_spec() -> dict[str, Any]:
     """All options of the module."""
     return vsphere_spec() | {
-        "state": {"type": "str", "choices": ["present", "absent", "gathered"], "default": "present"},
+        "state": {"type": "str", "choices": ["present", "absent", "gathered", "rebooted"], "default": "present"},
         "owner": {"type": "str", "required": True},
         "run": {"type": "str", "default": "manual"},
         "all_owned": {"type": "bool", "default": False},
@@ -566,8 +591,8 @@ def act(params: dict[str, Any], *, check: bool) -> tuple[Outcome, dict[str, str]
     """Read the wish, connect, and do what the state says."""
     connection = client.Connection.from_params(params)
     state, vms = params["state"], params["vms"]
-    names = wish.parse_names(vms)
-    wishes = [] if state == "absent" else wish.parse_wishes(wish.with_wish(vms) if state == "gathered" else vms)
+    names, patience = wish.parse_names(vms), wish.parse_patience(vms)
+    wishes = [] if state == "absent" else wish.parse_wishes(vms if state == "present" else wish.with_wish(vms))
     bounds = Bounds(params["concurrency"], params["limits"], params["deadline_seconds"])
     call = Call(bounds, params["progress_file"], params["watch_pid"])
     with client.connected(connection) as session:
@@ -576,7 +601,9 @@ def act(params: dict[str, Any], *, check: bool) -> tuple[Outcome, dict[str, str]
             outcome = fleet.present(wishes, check=check, adopt=params["adopt"])
         elif state == "absent":
             options = {name: params[name] for name in ("all_owned", "expired_only")}
-            outcome = fleet.absent(names, **options, check=check)
+            outcome = fleet.absent(patience, **options, check=check)
+        elif state == "rebooted":
+            outcome = fleet.rebooted(patience, wishes, check=check)
         else:
             outcome = fleet.gathered(names, wishes)
         return outcome, client.describe(session)

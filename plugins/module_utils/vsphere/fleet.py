@@ -9,11 +9,19 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import Problem, TestbedError
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import cost, lookup, ownership, placing, spec
+from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import Problem, TestbedError, one_problem
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import (
+    cost,
+    lookup,
+    ownership,
+    passthrough,
+    placing,
+    spec,
+)
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.client import Session
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardware import check_hosts
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hosts import HostBook, needs_hosts
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hosts import HostBook, needs_hosts, shared_gpus
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.lifecycle import gently
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.limits import Slots
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import VmActual, routable
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.placement import Place, Resolver, Tree
@@ -24,6 +32,7 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan im
     diff,
     marks_of,
     plan,
+    plan_reboot,
     plan_removal,
 )
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.progress import Progress, Watchdog
@@ -79,18 +88,21 @@ class Fleet:
         ``adopt`` takes over existing VMs of these names that carry nobody's mark.
         """
         self._adopt = adopt
-        machines = [Machine(wish.name, wish) for wish in wishes]
+        machines = [_machine(wish) for wish in wishes]
         self.read(machines)
         self._resolve(machines)
         return self._converge(machines, self._plan, check=check)
 
-    def absent(self, names: Iterable[str], *, all_owned: bool, check: bool, expired_only: bool = False) -> Outcome:
-        """Remove VMs of this owner: the named ones, or every one there is; of them those whose time is over."""
+    def absent(self, names: Mapping[str, int], *, all_owned: bool, check: bool, expired_only: bool = False) -> Outcome:
+        """Remove VMs of this owner: the named ones, or every one there is; of them those whose time is over.
+
+        ``names`` says how many seconds each guest gets to shut down.
+        """
         if all_owned:
             references = lookup.owned_vms(self._content, self._owner)
             machines = [Machine(name, reference=reference) for name, reference in sorted(references.items())]
         else:
-            machines = [Machine(name) for name in names]
+            machines = [Machine(name, shutdown_seconds=seconds) for name, seconds in names.items()]
         self.read(machines)
         if not expired_only:
             return self._converge(machines, self._plan_removal, check=check)
@@ -98,6 +110,19 @@ class Fleet:
         outcome = self._converge(machines, self._plan_expired, check=check)
         outcome.warnings += [state.complaint for state in states if state.complaint]
         return outcome
+
+    def rebooted(self, names: Mapping[str, int], wishes: Iterable[VmWish], *, check: bool) -> Outcome:
+        """Power each of these VMs off and on once; a wish says which address is waited for."""
+        known = {wish.name: wish for wish in wishes}
+        machines = [Machine(name, known.get(name), shutdown_seconds=seconds) for name, seconds in names.items()]
+        self.read(machines)
+        missing = [machine.name for machine in machines if machine.actual is None]
+        if missing:
+            problems = [
+                Problem(f"VM '{name}'", "a VM to reboot", "none", "state: present makes it") for name in missing
+            ]
+            raise TestbedError("unknown_object", problems)
+        return self._converge(machines, self._plan_reboot, check=check)
 
     def gathered(self, names: Iterable[str], wishes: Iterable[VmWish]) -> Outcome:
         """Read these VMs as they are; a wish names its disks and says which address counts."""
@@ -124,7 +149,18 @@ class Fleet:
 
     def plan(self, machine: Machine) -> list[Operation]:
         """What is left to do for the VM."""
-        return self._planner(machine)
+        operations = self._planner(machine)
+        if any(operation.kind == "suspend" for operation in operations):
+            self._check_suspend(machine)
+        return gently(operations, machine.actual, machine.shutdown_seconds, asked=machine.asked)
+
+    def _check_suspend(self, machine: Machine) -> None:
+        source = self._sources.get(machine.wish.template) if machine.wish else None
+        actual = machine.actual or (source.actual if source else None)
+        if actual and actual.passthrough:
+            passthrough.check(
+                machine.name, "suspend", actual.passthrough, shared_gpus(self._session.instance, actual.host)
+            )
 
     def watcher(self) -> Watcher:
         """A watcher in the present session."""
@@ -203,6 +239,14 @@ class Fleet:
         source = self._sources.get(wish.template)
         return plan(wish, machine.actual, source.actual if source else None, marks)
 
+    def _plan_reboot(self, machine: Machine) -> list[Operation]:
+        if machine.actual is None:
+            raise one_problem("vanished", machine.name, "a VM to reboot", "it was removed meanwhile")
+        networks = machine.wish.lifecycle.address_networks if machine.wish else ()
+        operations = plan_reboot(machine.actual, self._owner, machine.done, networks)
+        waits = machine.wish is not None and machine.wish.lifecycle.wait_seconds > 0
+        return [step for step in operations if waits or step.kind != "wait_address"]
+
     def _plan_removal(self, machine: Machine) -> list[Operation]:
         return plan_removal(machine.actual, self._owner) if machine.actual else []
 
@@ -232,6 +276,10 @@ class Fleet:
             return reference.PowerOnVM_Task()
         if operation.kind == "power_off":
             return reference.PowerOffVM_Task()
+        if operation.kind == "shutdown":
+            return reference.ShutdownGuest()
+        if operation.kind == "suspend":
+            return reference.SuspendVM_Task()
         if operation.kind == "destroy":
             return reference.Destroy_Task()
         if operation.kind == "upgrade":
@@ -254,7 +302,7 @@ class Fleet:
         costs = [
             placing.cost(wish, machine.actual, self._sources.get(wish.template), self._places[wish.name], self._tree)
             for machine in machines
-            if (wish := machine.wish) is not None and changes_anything(plans[wish.name])
+            if (wish := machine.wish) is not None and wish.name in self._places and changes_anything(plans[wish.name])
         ]
         if not costs:
             return {}
@@ -299,6 +347,10 @@ class Fleet:
                 "error_code": error.error_code if error else "",
                 "error": str(error) if error else "",
             }
+
+
+def _machine(wish: VmWish) -> Machine:
+    return Machine(wish.name, wish, shutdown_seconds=wish.lifecycle.shutdown_seconds)
 
 
 def facts(wish: VmWish | None, actual: VmActual | None) -> dict[str, Any]:

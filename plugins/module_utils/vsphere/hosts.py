@@ -9,6 +9,7 @@ from typing import Any
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardware import Hardware, HostLimits
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardware_spec import version_number
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.lookup import retrieve, unquote
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.passthrough import SharedGpu, capabilities
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.placement import Place
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.sdk import vim
 
@@ -16,6 +17,16 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.sdk imp
 def needs_hosts(hardware: Hardware) -> bool:
     """Whether the hosts decide if this wish can be."""
     return hardware.hardware_version is not None or hardware.latency_sensitivity == "high"
+
+
+def shared_gpus(instance: Any, host: str) -> dict[str, SharedGpu]:
+    """What the vGPU profiles of a host, named by its id, can do."""
+    if not host:
+        return {}
+    reference = vim.HostSystem(host, instance._stub)  # pyVmomi offers no public way from an id to an object
+    properties = "config.sharedGpuCapabilities"
+    found = next(retrieve(instance.content, vim.HostSystem, [reference], [properties]), None)
+    return capabilities(found[1].get(properties)) if found else {}
 
 
 class HostBook:

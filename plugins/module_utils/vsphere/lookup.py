@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import Problem, TestbedError
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import vmx
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import passthrough, vmx
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardware_spec import hardware_actual
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import DiskActual, NicActual, VmActual
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.sdk import vim, vmodl
 
-VM_PROPERTIES = ("name", "config", "runtime.powerState", "guest")
+VM_PROPERTIES = ("name", "config", "runtime.powerState", "runtime.host", "guest")
 PAGE = 1000
 
 
@@ -137,6 +137,8 @@ def vm_actual(reference: Any, values: dict[str, Any], networks: dict[str, str]) 
         video_key=video.key if video else 0,
         video_3d=bool(video and video.enable3DSupport),
         hardware=hardware_actual(config),
+        passthrough=passthrough.devices(devices),
+        host=values["runtime.host"]._moId if values.get("runtime.host") else "",
         change_version=config.changeVersion or "",
         uuid=config.uuid or "",
         instance_uuid=config.instanceUuid or "",

@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import vmx
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardware import HardwareActual
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.passthrough import Device
 
 DATA_BUS = 1  # SCSI bus of the data disks; the template's own controller keeps bus 0
 PVSCSI = "ParaVirtualSCSIController"
@@ -62,6 +63,8 @@ class VmActual:
     video_key: int = 0
     video_3d: bool = False
     hardware: HardwareActual = field(default_factory=HardwareActual)
+    passthrough: tuple[Device, ...] = ()
+    host: str = ""  # id of the host that it runs on, or would
     change_version: str = ""
     uuid: str = ""
     instance_uuid: str = ""

@@ -27,7 +27,21 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model i
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.wish import Disk, VmWish
 
 KB_PER_GB = 1024 * 1024
-Kind = Literal["clone", "reconfigure", "upgrade", "power_on", "power_off", "destroy", "wait_address", "wait_settled"]
+Kind = Literal[
+    "clone",
+    "reconfigure",
+    "upgrade",
+    "power_on",
+    "shutdown",
+    "power_off",
+    "suspend",
+    "destroy",
+    "wait_address",
+    "wait_settled",
+]
+
+
+POWER_AFTER = {"power_on": "on", "power_off": "off", "shutdown": "off", "suspend": "suspended"}
 
 
 @dataclass(frozen=True)
@@ -56,7 +70,7 @@ class Operation:
     changes: tuple[Change, ...] = ()
 
     def __str__(self) -> str:
-        names = {"clone": "clone from the template", "reconfigure": "reconfigure"}
+        names = {"clone": "clone from the template", "shutdown": "shut down the guest"}
         text = names.get(self.kind, self.kind.replace("_", " "))
         if self.kind in ("reconfigure", "upgrade"):
             text += " " + ", ".join(change.what for change in self.changes)
@@ -239,8 +253,7 @@ def plan(wish: VmWish, actual: VmActual | None, source: VmActual | None, marks: 
     if actual is None:
         if source is None:
             raise ValueError("a VM that does not exist needs its template for the plan")
-        operations = _clone(wish, source, marks)
-        return operations + ([Operation("power_on"), *_wait_address(wish)] if wish.lifecycle.power == "on" else [])
+        return _clone(wish, source, marks) + _towards_power(wish, "poweredOff")
     if not actual.ready:
         return [Operation("wait_settled")]
     reconfigure = []
@@ -252,9 +265,8 @@ def plan(wish: VmWish, actual: VmActual | None, source: VmActual | None, marks: 
     changes = tuple(compare(wish, actual))
     reconfigure += _configure(changes)
     if wish.lifecycle.power == "off":
-        return ([Operation("power_off")] if actual.power == "poweredOn" else []) + reconfigure
-    _check_cold(wish, actual, changes)
-    return reconfigure + _power_on(wish, actual)
+        return ([] if actual.power == "poweredOff" else [Operation("power_off")]) + reconfigure
+    return _around_changes(wish, actual, changes, reconfigure)
 
 
 def _configure(changes: Iterable[Change]) -> list[Operation]:
@@ -299,10 +311,29 @@ def _mark_changes(wish: VmWish, marks: Marks) -> list[Change]:
     return [Change(f"extra_config.{key}", None, value, cold=False) for key, value in rows]
 
 
-def _power_on(wish: VmWish, actual: VmActual) -> list[Operation]:
-    if actual.power != "poweredOn":
-        return [Operation("power_on"), *_wait_address(wish)]
-    return [] if routable(actual.addresses, wish.lifecycle.address_networks) else _wait_address(wish)
+def _around_changes(
+    wish: VmWish, actual: VmActual, changes: tuple[Change, ...], reconfigure: list[Operation]
+) -> list[Operation]:
+    """Power steps before and after the changes of a VM that shall not be off.
+
+    A suspended VM takes no changes, so it is resumed for them.
+    """
+    resume = [Operation("power_on")] if actual.power == "suspended" and reconfigure else []
+    if _needs_power_cycle(wish, actual, changes):
+        return [*resume, Operation("power_off"), *reconfigure, *_towards_power(wish, "poweredOff")]
+    power = "poweredOn" if resume else actual.power
+    return [*resume, *reconfigure, *_towards_power(wish, power, actual.addresses)]
+
+
+def _towards_power(wish: VmWish, power: str, addresses: Iterable[str] = ()) -> list[Operation]:
+    """From a power state to the wished one; a guest has an address before it is suspended, so that it has started."""
+    wanted = wish.lifecycle.power
+    if wanted == "off" or (wanted, power) == ("suspended", "suspended"):
+        return []
+    up = [] if power == "poweredOn" else [Operation("power_on")]
+    reached = power == "poweredOn" and routable(addresses, wish.lifecycle.address_networks)
+    wait = [] if reached else _wait_address(wish)
+    return up + wait + ([Operation("suspend")] if wanted == "suspended" else [])
 
 
 def _wait_address(wish: VmWish) -> list[Operation]:
@@ -337,10 +368,13 @@ def _check_source(wish: VmWish, actual: VmActual) -> None:
         )
 
 
-def _check_cold(wish: VmWish, actual: VmActual, changes: tuple[Change, ...]) -> None:
+def _needs_power_cycle(wish: VmWish, actual: VmActual, changes: tuple[Change, ...]) -> bool:
+    """Whether the VM has to be off for the changes; TestbedError (``needs_power_off``) unless the wish allows it."""
     cold = [change for change in changes if change.cold]
     if actual.power == "poweredOff" or not cold:
-        return
+        return False
+    if wish.lifecycle.power_cycle == "allowed":
+        return True
     raise TestbedError(
         "needs_power_off",
         [
@@ -348,11 +382,24 @@ def _check_cold(wish: VmWish, actual: VmActual, changes: tuple[Change, ...]) -> 
                 f"{wish.name}: {change.what}",
                 str(change.shown(change.after)),
                 f"{change.shown(change.before)} on a VM that is {actual.power}",
-                "power the VM off, which this change needs, and run again",
+                "power the VM off, which this change needs, or set vm_lifecycle.power_cycle to allowed, and run again",
             )
             for change in cold
         ],
     )
+
+
+def plan_reboot(
+    actual: VmActual, owner: str, done: Iterable[Operation], networks: Iterable[str] = ()
+) -> list[Operation]:
+    """One power cycle of an existing VM; ``done`` is what this call has done to it already."""
+    if not actual.ready:
+        return [Operation("wait_settled")]
+    check_owner(actual, owner)
+    if any(operation.kind == "power_on" for operation in done):
+        return [] if routable(actual.addresses, networks) else [Operation("wait_address")]
+    off = [] if actual.power == "poweredOff" else [Operation("power_off")]
+    return [*off, Operation("power_on"), Operation("wait_address")]
 
 
 def plan_removal(actual: VmActual, owner: str) -> list[Operation]:
@@ -371,15 +418,18 @@ def diff(name: str, operations: list[Operation]) -> tuple[dict[str, Any], dict[s
     for operation in operations:
         if operation.kind == "clone":
             before["state"], after["state"] = "absent", "present"
-        elif operation.kind in ("power_on", "power_off"):
-            on = operation.kind == "power_on"
-            before["power"], after["power"] = ("off", "on") if on else ("on", "off")
+        elif operation.kind in POWER_AFTER:
+            # of several power steps, the first one says what was and the last one what will be
+            before.setdefault("power", "off" if operation.kind == "power_on" else "on")
+            after["power"] = POWER_AFTER[operation.kind]
         elif operation.kind == "destroy":
             before["state"], after["state"] = "present", "absent"
         for change in operation.changes:
             if operation.kind != "clone" and change.before is not None:
                 before[change.what] = change.shown(change.before)
             after[change.what] = change.shown(change.after)
+    if "power" in after and before["power"] == after["power"]:
+        after["power"] += " again"
     return {name: before}, {name: after}
 
 

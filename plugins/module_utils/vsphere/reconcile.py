@@ -28,7 +28,7 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.waiting
     TASK_PROPERTIES,
     Watcher,
 )
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.wish import VmWish
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.wish import SHUTDOWN_SECONDS, VmWish
 
 MAX_STEPS = 12  # clone, two reconfigures and power-on are four; more means that the plan does not converge
 MAX_RETRIES = 20
@@ -53,6 +53,8 @@ class Machine:
     fresh: bool = False  # whether ``actual`` was read after the last thing that happened to the VM
     plan: list[Operation] | None = None  # made from ``actual``; a VM that waits for a slot is not planned for anew
     finished: bool = False
+    asked: bool = False  # whether the guest was asked to shut down since the VM was last powered on
+    shutdown_seconds: int = SHUTDOWN_SECONDS
     retries: int = 0
     settle_until: float = 0.0
     task: Any = None
@@ -65,6 +67,10 @@ class Machine:
     def fail(self, code: str, expected: str, found: str, next_step: str = "") -> None:
         """Give this VM up; the others go on."""
         self.error = TestbedError(code, [Problem(self.name, expected, found, next_step)])
+
+
+def _shuts_down(machine: Machine) -> bool:
+    return machine.operation is not None and machine.operation.kind == "shutdown"
 
 
 class Driver(Protocol):
@@ -179,7 +185,8 @@ class Reconciler:
         now = time.monotonic()
         busy = [machine for machine in self._busy.values() if machine.operation]
         doing = [(machine.name, str(getattr(machine.operation, "kind", "")), now - machine.began) for machine in busy]
-        doing += [(machine.name, "wait_address", now - machine.began) for machine in self._guests.values()]
+        guests = [(machine, str(getattr(machine.operation, "kind", ""))) for machine in self._guests.values()]
+        doing += [(machine.name, kind, now - machine.began) for machine, kind in guests]
         doing += [(machine.name, "pause", 0.0) for machine in self._settling]
         done = sum(machine.finished for machine in self._machines)
         failed = sum(machine.error is not None for machine in self._machines)
@@ -224,6 +231,8 @@ class Reconciler:
             self._await_address(machine)
         elif operation.kind == "wait_settled":
             self._settle(machine)
+        elif operation.kind == "shutdown":
+            self._ask_guest(machine, operation)
         elif len(machine.done) >= MAX_STEPS:
             left = ", ".join(change.what for change in operation.changes) or operation.kind
             machine.fail("no_convergence", "nothing left to do", f"after {MAX_STEPS} steps still {left}")
@@ -258,11 +267,34 @@ class Reconciler:
     def _await_address(self, machine: Machine) -> None:
         if machine.wish is None:
             raise ValueError("only a wished VM has an address to wait for")
+        self._watch_guest(machine, Operation("wait_address"), machine.wish.lifecycle.wait_seconds)
+
+    def _watch_guest(self, machine: Machine, operation: Operation, seconds: int) -> None:
+        machine.operation = operation
         machine.fresh = False
         machine.began = time.monotonic()
-        machine.deadline = machine.began + machine.wish.lifecycle.wait_seconds
+        machine.deadline = machine.began + seconds
         self._guests[machine.reference._moId] = machine
         self._watcher.watch(machine.reference, GUEST_PROPERTIES)
+
+    def _ask_guest(self, machine: Machine, operation: Operation) -> None:
+        """Ask the guest to shut down, which is no task in vCenter; one that cannot be asked is switched off next."""
+        machine.asked = True
+        try:
+            self._driver.start(machine, operation)
+        except vim.fault.NotAuthenticated:
+            raise
+        except vmodl.MethodFault:
+            machine.fresh = False
+            self._look_again(machine)
+            return
+        self._watch_guest(machine, operation, machine.shutdown_seconds)
+
+    def _guest_is_off(self, machine: Machine, *, gone: bool) -> None:
+        self._stop_waiting(machine)
+        if machine.operation and not gone:
+            machine.done.append(machine.operation)
+        self._ready.append(machine)
 
     def _wait(self) -> None:
         now = time.monotonic()
@@ -288,7 +320,11 @@ class Reconciler:
             self._release(machine)
             machine.fail("task_timeout", f"the task to end within {TASK_SECONDS} s", f"{machine.operation} still runs")
         for machine in [item for item in self._guests.values() if item.deadline <= now]:
-            self._no_address(machine)
+            if _shuts_down(machine):
+                self._stop_waiting(machine)
+                self._ready.append(machine)  # still running, and asked: the next plan switches it off
+            else:
+                self._no_address(machine)
 
     def _no_address(self, machine: Machine) -> None:
         self._driver.read([machine])
@@ -320,6 +356,10 @@ class Reconciler:
                     self._failed(machine, values.get("info.error"))
 
     def _guest_changed(self, machine: Machine, values: dict[str, Any]) -> None:
+        if _shuts_down(machine):
+            if values.get("gone") or values.get("runtime.powerState") == "poweredOff":
+                self._guest_is_off(machine, gone=bool(values.get("gone")))
+            return
         wish = machine.wish
         found = [values.get("guest.ipAddress")]
         for card in values.get("guest.net") or ():
@@ -341,6 +381,8 @@ class Reconciler:
         if operation is None:
             raise ValueError("a task without its operation")
         machine.done.append(operation)
+        if operation.kind == "power_on":
+            machine.asked = False
         if operation.kind == "clone":
             machine.reference = result
         if operation.kind == "destroy":
@@ -383,5 +425,6 @@ class Reconciler:
 
     def _stop_waiting(self, machine: Machine) -> None:
         self._guests.pop(machine.reference._moId, None)
-        machine.seconds["wait_address"] = machine.seconds.get("wait_address", 0.0) + time.monotonic() - machine.began
+        kind = machine.operation.kind if machine.operation else "wait_address"
+        machine.seconds[kind] = machine.seconds.get(kind, 0.0) + time.monotonic() - machine.began
         self._watcher.forget(machine.reference)

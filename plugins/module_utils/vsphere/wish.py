@@ -23,6 +23,7 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardwar
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.reader import Reader
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.template import Template, read_template
 
+SHUTDOWN_SECONDS = 60  # for a guest to power itself off before it is switched off
 MAX_NAME = 80  # vCenter's limit for the name of a VM
 HOSTNAME = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", re.IGNORECASE)
 
@@ -86,6 +87,8 @@ class Lifecycle:
 
     ttl_hours: int = 24
     power: str = "on"
+    power_cycle: str = "never"
+    shutdown_seconds: int = SHUTDOWN_SECONDS
     wait_seconds: int = 300
     address_networks: tuple[str, ...] = ()
 
@@ -193,8 +196,13 @@ def _tweaks(reader: Reader, value: Any) -> Tweaks:
     return wish
 
 
+def _shutdown_seconds(reader: Reader, values: Mapping[str, Any]) -> int:
+    value = values.get("shutdown_seconds", SHUTDOWN_SECONDS)
+    return reader.integer("lifecycle.shutdown_seconds", value, 0, 3600, "seconds", SHUTDOWN_SECONDS)
+
+
 def _lifecycle(reader: Reader, value: Any) -> Lifecycle:
-    names = ("ttl_hours", "power", "wait_seconds", "address_networks")
+    names = ("ttl_hours", "power", "power_cycle", "shutdown_seconds", "wait_seconds", "address_networks")
     values = reader.mapping("lifecycle", value, names)
 
     def network(path: str, item: Any) -> str:
@@ -209,7 +217,9 @@ def _lifecycle(reader: Reader, value: Any) -> Lifecycle:
         power = "on" if power else "off"
     return Lifecycle(
         reader.integer("lifecycle.ttl_hours", values.get("ttl_hours", 24), 1, 8760, "hours", 24),
-        reader.choice("lifecycle.power", power, ("on", "off")),
+        reader.choice("lifecycle.power", power, ("on", "off", "suspended")),
+        reader.choice("lifecycle.power_cycle", values.get("power_cycle", "never"), ("never", "allowed")),
+        _shutdown_seconds(reader, values),
         reader.integer("lifecycle.wait_seconds", values.get("wait_seconds", 300), 0, 7200, "seconds", 300),
         reader.listing("lifecycle.address_networks", values.get("address_networks"), network),
     )
@@ -298,6 +308,23 @@ def parse_names(raw: Iterable[Mapping[str, Any]]) -> list[str]:
     if problems:
         raise TestbedError("invalid_wish", problems)
     return names
+
+
+def parse_patience(raw: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """How long each named VM may take to shut down, in seconds, for removing and restarting VMs without a wish.
+
+    Raises TestbedError (``invalid_wish``).
+    """
+    found: dict[str, int] = {}
+    problems: list[Problem] = []
+    for item in raw:
+        reader = Reader(str(item.get("name", "?")))
+        lifecycle = item.get("lifecycle")
+        found[reader.name] = _shutdown_seconds(reader, lifecycle if isinstance(lifecycle, Mapping) else {})
+        problems += reader.problems
+    if problems:
+        raise TestbedError("invalid_wish", problems)
+    return found
 
 
 def with_wish(raw: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -354,3 +354,65 @@ def test_the_result_knows_what_was_waited_for(vcenter: FakeVcenter) -> None:
     todo = machines("a")
     run(vcenter, todo)
     assert todo[0].seconds == pytest.approx({"clone": 2, "power_on": 2, "wait_address": 5}, abs=0.5)
+
+
+@dataclass
+class Stopping(FakeVcenter):
+    """Its guests are to be off; they need ``stop_seconds`` when asked, and vCenter may refuse to ask."""
+
+    stop_seconds: float = 5.0
+    refuses: bool = False
+    stopping: dict[str, float] = field(default_factory=dict)
+
+    def plan(self, machine: Machine) -> list[Operation]:
+        if self.vms[machine.name].power == "poweredOff":
+            return []
+        return [Operation("power_off" if machine.asked else "shutdown")]
+
+    def start(self, machine: Machine, operation: Operation) -> Reference:
+        self.started.append(f"{machine.name} {operation.kind}")
+        task = Reference(f"task-{len(self.started)}")
+        if operation.kind == "shutdown":
+            if self.refuses:
+                raise vim.fault.ToolsUnavailable
+            self.stopping[machine.name] = self.now + self.stop_seconds
+        else:
+            self.ends[task._moId] = (self.now + self.task_seconds, lambda: (self._off(machine.name), None))
+        return task
+
+    def _off(self, name: str) -> None:
+        self.vms[name] = replace(self.vms[name], power="poweredOff", addresses=())
+
+    def wait(self, seconds: float) -> dict[str, dict[str, Any]]:
+        changed = super().wait(seconds)
+        for name, moment in list(self.stopping.items()):
+            if moment <= self.now:
+                self._off(name)
+        for vm in self.vms.values():
+            if vm.moid in self.watched:
+                changed[vm.moid] = {"runtime.powerState": vm.power, "guest.ipAddress": "192.0.2.1"}
+        return changed
+
+
+@pytest.mark.parametrize(
+    ("needs", "refuses", "expected", "latest"),
+    [
+        (5.0, False, ["a shutdown"], 15),
+        (1e9, False, ["a shutdown", "a power_off"], 50),
+        (5.0, True, ["a shutdown", "a power_off"], 5),
+    ],
+    ids=["in time", "never", "no tools"],
+)
+def test_a_guest_is_asked_to_shut_down_and_then_switched_off(
+    monkeypatch: pytest.MonkeyPatch, needs: float, refuses: bool, expected: list[str], latest: float
+) -> None:
+    vcenter = Stopping(stop_seconds=needs, refuses=refuses)
+    monkeypatch.setattr(reconcile, "time", vcenter)
+    vcenter.vms["a"] = VmActual("vm-a", "a", power="poweredOn", addresses=("192.0.2.1",))
+    machine = Machine("a", shutdown_seconds=40)
+    run(vcenter, [machine])
+    assert machine.error is None
+    assert vcenter.started == expected
+    assert [operation.kind for operation in machine.done] == [expected[-1].removeprefix("a ")]
+    assert vcenter.now < latest
+    assert vcenter.left == set()
