@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import TestbedError
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import lookup
-from pyVim.task import WaitForTask
 
-from tests.integration.conftest import Lab, wish
+from tests.integration.conftest import Lab, wait_for, wish
 from tests.integration.test_fleet import session, vm_names, writes
 
 pytestmark = pytest.mark.integration
@@ -32,7 +31,7 @@ def golden(lab: Lab) -> Iterator[None]:
     with session(lab) as content:
         machine = lookup.find_vms(content, ["golden"])["golden"]
         for name in ("first", "clean"):
-            WaitForTask(machine.CreateSnapshot_Task(name=name, description="", memory=False, quiesce=False))
+            wait_for(machine.CreateSnapshot_Task(name=name, description="", memory=False, quiesce=False))
     yield
     lab.fleet(state="absent", all_owned=True)
     lab.fleet(state="absent", all_owned=True, owner="somebody")

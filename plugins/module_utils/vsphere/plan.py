@@ -27,7 +27,17 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model i
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.wish import Disk, VmWish
 
 KB_PER_GB = 1024 * 1024
-Kind = Literal["clone", "reconfigure", "upgrade", "power_on", "power_off", "destroy", "wait_address", "wait_settled"]
+Kind = Literal[
+    "clone",
+    "reconfigure",
+    "upgrade",
+    "power_on",
+    "power_off",
+    "destroy",
+    "wait_address",
+    "wait_settled",
+    "wait_customized",
+]
 
 
 @dataclass(frozen=True)
@@ -239,8 +249,9 @@ def plan(wish: VmWish, actual: VmActual | None, source: VmActual | None, marks: 
     if actual is None:
         if source is None:
             raise ValueError("a VM that does not exist needs its template for the plan")
-        operations = _clone(wish, source, marks)
-        return operations + ([Operation("power_on"), *_wait_address(wish)] if wish.lifecycle.power == "on" else [])
+        waits = [Operation("wait_customized")] if wish.customization.method == "spec" else []
+        start = [Operation("power_on"), *waits, *_wait_address(wish)] if wish.lifecycle.power == "on" else []
+        return _clone(wish, source, marks) + start
     if not actual.ready:
         return [Operation("wait_settled")]
     reconfigure = []
@@ -249,6 +260,7 @@ def plan(wish: VmWish, actual: VmActual | None, source: VmActual | None, marks: 
     else:
         check_owner(actual, marks.owner)
     _check_source(wish, actual)
+    _check_customization(wish, actual)
     changes = tuple(compare(wish, actual))
     reconfigure += _configure(changes)
     if wish.lifecycle.power == "off":
@@ -278,9 +290,12 @@ def _clone(wish: VmWish, source: VmActual, marks: Marks) -> list[Operation]:
     """
     changes = compare(wish, replace(source, cpus=0, memory_mb=0, extra_config={}))
     wished = extra_config(wish)
+    if wish.customization.method == "spec":
+        wished[vmx.CUSTOMIZATION] = f"pending {wish.customization.spec}"
+        changes.append(Change(f"extra_config.{vmx.CUSTOMIZATION}", None, wished[vmx.CUSTOMIZATION]))
     changes += [
         Change(f"extra_config.{key}", source.extra_config[key], "", secret=vmx.is_secret(key))
-        for key in vmx.GUEST_DATA
+        for key in (*vmx.GUEST_DATA, vmx.CUSTOMIZATION)
         if source.extra_config.get(key) and key not in wished
     ]
     changes += _mark_changes(wish, marks)
@@ -300,8 +315,12 @@ def _mark_changes(wish: VmWish, marks: Marks) -> list[Change]:
 
 
 def _power_on(wish: VmWish, actual: VmActual) -> list[Operation]:
+    pending = actual.extra_config.get(vmx.CUSTOMIZATION, "").startswith("pending")
+    waits = [Operation("wait_customized")] if pending and wish.customization.method == "spec" else []
     if actual.power != "poweredOn":
-        return [Operation("power_on"), *_wait_address(wish)]
+        return [Operation("power_on"), *waits, *_wait_address(wish)]
+    if waits:
+        return [*waits, *_wait_address(wish)]
     return [] if routable(actual.addresses, wish.lifecycle.address_networks) else _wait_address(wish)
 
 
@@ -333,6 +352,28 @@ def _check_source(wish: VmWish, actual: VmActual) -> None:
             f"{wish.name}: vm_template",
             f"{made_from}, from which the VM was made",
             str(wish.template),
+            f"remove the VM first: ansible-playbook playbooks/teardown.yml --limit {wish.name}",
+        )
+
+
+def customized(wish: VmWish) -> Operation:
+    """Notes that the guest has been customized, so that no later run waits for it."""
+    name = wish.customization.spec
+    change = Change(f"extra_config.{vmx.CUSTOMIZATION}", f"pending {name}", f"done {name}", cold=False)
+    return Operation("reconfigure", (change,))
+
+
+def _check_customization(wish: VmWish, actual: VmActual) -> None:
+    """A guest is customized once: another specification later would be a wish that nobody carries out."""
+    if wish.customization.method != "spec" or not actual.extra_config.get(vmx.TEMPLATE):
+        return
+    made_with = actual.extra_config.get(vmx.CUSTOMIZATION, "").partition(" ")[2]
+    if made_with != wish.customization.spec:
+        raise one_problem(
+            "other_customization",
+            f"{wish.name}: vm_customization.spec",
+            f"'{made_with}', with which the VM was made" if made_with else "none, as when the VM was made",
+            f"'{wish.customization.spec}'",
             f"remove the VM first: ansible-playbook playbooks/teardown.yml --limit {wish.name}",
         )
 
