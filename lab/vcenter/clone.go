@@ -47,8 +47,8 @@ func (l *lab) checkClone(r *types.CloneVM_Task) *failure {
 	if _, ok := l.registry.Get(r.Folder).(*simulator.Folder); !ok {
 		return invalidArgument("folder", "A specified parameter was not correct: folder")
 	}
-	if r.Spec.Customization != nil {
-		return notSupported("The lab's vCenter does not customize guests; pass guestinfo for cloud-init instead.")
+	if !l.linkable(r) {
+		return invalidArgument("spec.snapshot", "A specified parameter was not correct: spec.snapshot")
 	}
 	return nil
 }
@@ -85,8 +85,16 @@ func (l *lab) clone(
 	}, func(clone *simulator.VirtualMachine) *failure {
 		l.machine(clone.Self).template = template
 		renewIdentity(clone)
+		if isLinked(r) {
+			linkDisks(clone, source)
+		}
 		for _, spec := range []types.VirtualMachineConfigSpec{copied, wishes(r)} {
 			if failed := l.configure(ctx, clone, spec); failed != nil {
+				return failed
+			}
+		}
+		if r.Spec.Customization != nil && !r.Spec.Template {
+			if failed := l.customizeLater(ctx, clone, r.Spec.Customization); failed != nil {
 				return failed
 			}
 		}

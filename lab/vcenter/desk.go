@@ -28,18 +28,19 @@ func (d *desk) Unlock() {}
 
 var answered = map[string]map[string]bool{
 	"VirtualMachine": set("PowerOnVM_Task", "PowerOffVM_Task", "SuspendVM_Task", "ResetVM_Task", "ShutdownGuest",
-		"RebootGuest", "ReconfigVM_Task", "CloneVM_Task", "Destroy_Task", "CreateSnapshot_Task", "CreateSnapshotEx_Task"),
-	"Folder":             set("CreateVM_Task"),
-	"Datastore":          set("RefreshDatastore"),
-	"EnvironmentBrowser": set("QueryConfigTarget"),
+		"RebootGuest", "ReconfigVM_Task", "CloneVM_Task", "Destroy_Task", "CreateSnapshot_Task", "CreateSnapshotEx_Task",
+		"CustomizeVM_Task", "RevertToCurrentSnapshot_Task"),
+	"VirtualMachineSnapshot": set("RevertToSnapshot_Task"),
+	"Folder":                 set("CreateVM_Task"),
+	"Datastore":              set("RefreshDatastore"),
+	"EnvironmentBrowser":     set("QueryConfigTarget"),
 	"AuthorizationManager": set("HasPrivilegeOnEntities", "HasPrivilegeOnEntity", "HasUserPrivilegeOnEntities",
 		"FetchUserPrivilegeOnEntities"),
 }
 
 // refused are the calls of the simulator that would make or start VMs past the lab and its guests.
 var refused = set("PowerOnMultiVM_Task", "InstantClone_Task", "RegisterVM_Task", "StandbyGuest", "CreateChildVM_Task",
-	"RegisterChildVM_Task", "ImportVApp", "PowerOnVApp_Task", "PowerOffVApp_Task", "SuspendVApp_Task", "CloneVApp_Task",
-	"CustomizeVM_Task")
+	"RegisterChildVM_Task", "ImportVApp", "PowerOnVApp_Task", "PowerOffVApp_Task", "SuspendVApp_Task", "CloneVApp_Task")
 
 // route sees every call before the simulator looks for who answers it.
 func (l *lab) route(ctx *simulator.Context, method *simulator.Method) (mo.Reference, types.BaseMethodFault) {

@@ -171,6 +171,9 @@ func (l *lab) prepareKnown(
 	switch device := spec.Device.(type) {
 	case *types.VirtualDisk:
 		completeDisk(device, found)
+		if known, ok := found.(*types.VirtualDisk); ok && hasParent(known) && diskBytes(device) > diskBytes(known) {
+			return invalidDevice(index, "device.capacityInKB")
+		}
 	case *types.VirtualPCIPassthrough:
 		return l.prepareGPU(vm, devices, device, index)
 	case types.BaseVirtualEthernetCard:
@@ -193,7 +196,7 @@ func completeDisk(wish *types.VirtualDisk, found types.BaseVirtualDevice) {
 	backing, isFlat := wish.Backing.(*types.VirtualDiskFlatVer2BackingInfo)
 	if had, ok := known.Backing.(*types.VirtualDiskFlatVer2BackingInfo); ok && isFlat {
 		// A client that changes a clone's disk in the clone's ConfigSpec sends the template's file and identifier.
-		backing.FileName, backing.Uuid, backing.Datastore = had.FileName, had.Uuid, had.Datastore
+		backing.FileName, backing.Uuid, backing.Datastore, backing.Parent = had.FileName, had.Uuid, had.Datastore, had.Parent
 	}
 	if wish.CapacityInKB == 0 && wish.CapacityInBytes == 0 {
 		wish.CapacityInKB, wish.CapacityInBytes = known.CapacityInKB, known.CapacityInBytes

@@ -30,7 +30,7 @@ func (l *lab) guestEvent(moid string, facts guestFacts) {
 		before, starting = vm.Runtime.PowerState, m.starting
 		// Only an operation of the vCenter turns a VM on: facts that arrive after a power-off are stale.
 		if state == poweredOn && (before == poweredOn || starting) {
-			l.setFacts(ctx, vm, facts)
+			l.setFacts(ctx, vm, m.customization.facts(facts))
 		}
 	})
 	if state != poweredOn && state != "" && state != before {
@@ -73,8 +73,7 @@ func (l *lab) postPowerEvent(ctx *simulator.Context, vm *simulator.VirtualMachin
 	default:
 		event = &types.VmPoweredOffEvent{VmEvent: argument}
 	}
-	manager := l.registry.EventManager()
-	ctx.WithLock(manager, func() { manager.PostEvent(ctx, &types.PostEvent{EventToPost: event}) })
+	l.post(ctx, event)
 }
 
 // vmEvent names all that the simulator's event messages mention.

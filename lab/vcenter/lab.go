@@ -49,10 +49,11 @@ type lab struct {
 
 // machine is what the lab knows of a VM besides its managed object.
 type machine struct {
-	busy     sync.Mutex  // one operation at a time, in order of arrival
-	template string      // what it was cloned from
-	starting bool        // a power-on is under way; guarded by the VM's lock
-	driven   atomic.Bool // the driver has heard of it and must hear when it goes
+	busy          sync.Mutex    // one operation at a time, in order of arrival
+	template      string        // what it was cloned from
+	customization customization // guarded by the VM's lock
+	starting      bool          // a power-on is under way; guarded by the VM's lock
+	driven        atomic.Bool   // the driver has heard of it and must hear when it goes
 }
 
 func newLab(o options) (*lab, error) {

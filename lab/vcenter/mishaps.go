@@ -85,7 +85,7 @@ const clonesAtOnce = 8
 var retryable = []string{"TaskInProgress", "HostNotConnected", "HostCommunication", "ConcurrentAccess"}
 
 var disturbed = []string{"CloneVM_Task", "CreateVM_Task", "ReconfigVM_Task", "PowerOnVM_Task", "PowerOffVM_Task", "Destroy_Task",
-	"SuspendVM_Task", "ResetVM_Task", "CreateSnapshot_Task"}
+	"SuspendVM_Task", "ResetVM_Task", "CreateSnapshot_Task", "CreateSnapshotEx_Task"}
 
 func readMishaps(file string) (mishapSettings, error) {
 	var s mishapSettings

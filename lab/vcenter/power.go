@@ -156,6 +156,7 @@ func (l *lab) powerOn(ctx *simulator.Context, vm *simulator.VirtualMachine, host
 		ctx.WithLock(vm, func() { l.clearFacts(ctx, vm) })
 		return powerOnFailed(err.Error())
 	}
+	go l.customize(fork(ctx), vm)
 	return nil
 }
 

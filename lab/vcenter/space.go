@@ -116,8 +116,12 @@ func usageOf(vm *simulator.VirtualMachine, changes []types.BaseVirtualDeviceConf
 			}
 			thin = backing.ThinProvisioned != nil && *backing.ThinProvisioned
 		}
-		size := max(disk.CapacityInBytes, disk.CapacityInKB<<10)
-		if thin {
+		size := diskBytes(disk)
+		switch {
+		case hasParent(disk): // a child disk is empty at first
+			taken.promised[store] += size
+			size = 0
+		case thin:
 			taken.promised[store] += size - size/thinShare
 			size /= thinShare
 		}

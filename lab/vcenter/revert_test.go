@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package main
+
+import (
+	"context"
+	"testing"
+
+	"github.com/vmware/govmomi/object"
+	"github.com/vmware/govmomi/vim25/types"
+)
+
+func TestRevertingBringsConfigurationAndPowerStateBack(t *testing.T) {
+	tl := startLab(t, nil)
+	ctx := context.Background()
+	vm := tl.clone("vm", &types.VirtualMachineConfigSpec{DeviceChange: dataDisk(1), ExtraConfig: []types.BaseOptionValue{
+		&types.OptionValue{Key: "nb.owner", Value: "me"},
+	}})
+	tl.must(vm.CreateSnapshot(ctx, "off", "", false, false))
+	disk := &types.VirtualDisk{}
+	disk.Key = 2016
+	tl.must(tl.reconfigure(vm, types.VirtualMachineConfigSpec{
+		NumCPUs: 1, Annotation: "changed", ExtraConfig: []types.BaseOptionValue{&types.OptionValue{Key: "nb.owner", Value: "other"}},
+		DeviceChange: []types.BaseVirtualDeviceConfigSpec{&types.VirtualDeviceConfigSpec{
+			Operation: types.VirtualDeviceConfigSpecOperationRemove, Device: disk,
+		}},
+	}), nil)
+	tl.must(vm.PowerOn(ctx))
+	tl.must(vm.CreateSnapshot(ctx, "on", "", true, false))
+	changed := tl.properties(vm).Config.ChangeVersion
+	for range 2 { // the snapshot itself is not changed by what follows a revert
+		tl.must(vm.RevertToSnapshot(ctx, "off", false))
+		now := tl.properties(vm)
+		if now.Runtime.PowerState != poweredOff || now.Config.Hardware.NumCPU != 4 || now.Summary.Config.NumCpu != 4 ||
+			now.Config.Annotation != "" || extraConfig(*now.Config)["nb.owner"] != "me" || now.Config.ChangeVersion == changed ||
+			object.VirtualDeviceList(now.Config.Hardware.Device).FindByKey(2016) == nil || now.Config.Name != "vm" {
+			t.Errorf("after reverting: %s, %d CPUs, %q, %v", now.Runtime.PowerState, now.Config.Hardware.NumCPU,
+				now.Config.Annotation, extraConfig(*now.Config))
+		}
+		tl.must(tl.reconfigure(vm, types.VirtualMachineConfigSpec{NumCPUs: 3}), nil)
+	}
+	tl.must(vm.RevertToSnapshot(ctx, "on", false))
+	if now := tl.properties(vm); now.Runtime.PowerState != poweredOn || now.Config.Hardware.NumCPU != 1 {
+		t.Errorf("after reverting to the memory: %s, %d CPUs", now.Runtime.PowerState, now.Config.Hardware.NumCPU)
+	}
+	tl.must(vm.RevertToSnapshot(ctx, "off", false))
+	tl.must(vm.RevertToSnapshot(ctx, "on", true))
+	if state := tl.properties(vm).Runtime.PowerState; state != poweredOff {
+		t.Errorf("with suppressPowerOn the VM is %s", state)
+	}
+	tl.must(vm.RevertToCurrentSnapshot(ctx, false))
+	if state := tl.properties(vm).Runtime.PowerState; state != poweredOn {
+		t.Errorf("after reverting to the current snapshot the VM is %s", state)
+	}
+	tl.must(vm.RemoveSnapshot(ctx, "on", false, nil))
+	tl.must(vm.RemoveAllSnapshot(ctx, nil))
+	if tl.properties(vm).Snapshot != nil {
+		t.Error("snapshots are left")
+	}
+}
+
+func TestRevertingWithoutASnapshotIsRefused(t *testing.T) {
+	tl := startLab(t, nil)
+	if _, err := tl.clone("vm", nil).RevertToCurrentSnapshot(context.Background(), false); err == nil {
+		t.Error("it was accepted")
+	}
+}
