@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -23,19 +24,13 @@ WINDOWS = {"method": "spec", "spec": "vcsim-windows-static"}
 STATIC = {"address": "192.0.2.11", "netmask": "255.255.255.0", "gateway": "192.0.2.1"}
 
 
-@pytest.fixture
-def broken(lab: Lab) -> str:
-    """A specification of vCenter whose gateway no guest can reach; the simulator cannot remove it again."""
-    with session(lab) as content:
-        manager = content.customizationSpecManager
-        if not manager.DoesCustomizationSpecExist("broken"):
-            item = manager.GetCustomizationSpec("vcsim-linux")
-            item.info.name = "broken"
-            adapter = item.spec.nicSettingMap[0].adapter
-            adapter.ip = vim.vm.customization.FixedIp(ipAddress="192.0.2.11")
-            adapter.subnetMask, adapter.gateway = "255.255.255.0", ["198.51.100.1"]
-            manager.CreateCustomizationSpec(item)
-    return "broken"
+@pytest.fixture(scope="module")
+def failing(start_lab: Callable[..., Lab], tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """A lab in which the guests of VMs named bad-* cannot be customized."""
+    faults = tmp_path_factory.mktemp("lab") / "faults.json"
+    refusal = {"vm": "bad-*", "method": "CustomizeVM_Task", "fault": "CustomizationFault", "times": 0}
+    faults.write_text(json.dumps({"refuse": [refusal]}))
+    return start_lab("fake", NANOBANANA_LAB_FAULTS=str(faults))
 
 
 def marks(lab: Lab, name: str) -> dict[str, str]:
@@ -63,6 +58,8 @@ def test_create_change_and_delete(lab: Lab, customization: dict[str, Any], check
     keys = marks(lab, "a")
     assert keys["nanobanana.customization"] == f"done {customization['spec']}"
     assert "guestinfo.metadata" not in keys
+    if "addresses" in customization:
+        assert lab.fleet(wanted, state="gathered").vms["a"]["address"] == STATIC["address"]
     since = len(lab.calls())
     assert not lab.fleet(wanted, check=check).changed
     assert writes(lab, since) == []
@@ -75,15 +72,16 @@ def test_create_change_and_delete(lab: Lab, customization: dict[str, Any], check
     assert not lab.fleet({"name": "a"}, state="absent").changed
 
 
-def test_a_failed_customization_is_an_error_now_and_in_the_next_run(lab: Lab, broken: str) -> None:
-    bad = wish("bad", customization={"method": "spec", "spec": broken})
+def test_a_failed_customization_is_an_error_now_and_in_the_next_run(failing: Lab) -> None:
+    good, bad = wish("good", customization=LINUX), wish("bad-1", customization=LINUX)
     for _run in range(2):
-        outcome = lab.fleet(wish("good", customization=LINUX), bad)
+        outcome = failing.fleet(good, bad)
         assert outcome.error
         assert outcome.vms["good"]["error"] == ""
-        assert outcome.vms["bad"]["error_code"] == "customization_failed"
-        assert "CustomizationNetworkSetupFailed" in outcome.vms["bad"]["error"]
-        assert "toolsDeployPkg.log" in outcome.vms["bad"]["error"]
+        assert outcome.vms["bad-1"]["error_code"] == "customization_failed"
+        assert "CustomizationFailed" in outcome.vms["bad-1"]["error"]
+        assert "toolsDeployPkg.log" in outcome.vms["bad-1"]["error"]
+    failing.fleet(state="absent", all_owned=True)
 
 
 def test_a_customization_without_an_event_ends_at_its_deadline(lab: Lab) -> None:

@@ -112,6 +112,17 @@ def test_a_linked_clone_cannot_grow_its_disks(lab: Lab) -> None:
     assert writes(lab, since) == []
 
 
+def test_a_linked_clone_shares_its_source_s_disks(lab: Lab) -> None:
+    wanted = wish("a", template=SOURCES["linked:golden@clean"])
+    lab.fleet(wanted)
+    with session(lab) as content:
+        (clone,) = lookup.read_vms(content, lookup.find_vms(content, ["a"]).values(), {}).values()
+    assert [disk.has_parent for disk in clone.disks] == [True, True]
+    with pytest.raises(TestbedError) as caught:
+        lab.fleet(wanted | {"disks": [{"name": "data", "size_gb": 40}]})
+    assert caught.value.error_code == "linked_disk"
+
+
 def test_another_source_is_no_change_but_an_error(lab: Lab) -> None:
     lab.fleet(wish("a", template={"vm": "golden"}))
     with pytest.raises(TestbedError) as caught:
