@@ -49,7 +49,9 @@ def acceptance_report(checks: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """The report; ``passed`` only when each check is."""
     checks = list(checks)
     rows = [_row(check) for check in checks]
-    about = next((check["result"]["vcenter"] for check in checks if check["result"].get("vcenter")), {})
+    about: Mapping[str, Any] = next(
+        (check["result"]["vcenter"] for check in checks if check["result"].get("vcenter")), {}
+    )
     rows.insert(0, _version(about))
     return {
         "format": "nanobanana.testbed/acceptance",

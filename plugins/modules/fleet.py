@@ -68,7 +68,6 @@ options:
   limits:
     description: How many operations of a kind, or in a place, are under way at once. 0 means that there is no such limit.
     type: dict
-    default: {}
     suboptions:
       clone:
         description: Clones of one source. vCenter runs 8 at a time and queues the ninth.
@@ -196,7 +195,6 @@ options:
       placement:
         description: Where the VM lives. What is not named is the only one there is.
         type: dict
-        default: {}
         suboptions:
           datacenter:
             description: Name of the datacenter.
@@ -230,7 +228,6 @@ options:
       customization:
         description: What the guest learns about itself at first boot.
         type: dict
-        default: {}
         suboptions:
           method:
             description:
@@ -294,7 +291,6 @@ options:
       tweaks:
         description: Settings that GPU inference needs.
         type: dict
-        default: {}
         suboptions:
           balloon:
             description: Whether ESXi may take memory back by the balloon driver. Off needs O(vms[].tweaks.reserve_memory).
@@ -331,22 +327,25 @@ options:
               - V(high) gives the VM's CPUs cores of their own. It demands O(vms[].tweaks.reserve_memory), no CPU limit and an
                 O(vms[].tweaks.cpu_reservation_mhz) of at least O(vms[].cpus) times the MHz of a core of each host where the
                 VM may run.
+              - V(normal) or V(high).
             type: str
-            choices: [normal, high]
           hardware_version:
             description:
               - Virtual hardware, such as V(20) for ESXi 8.0 or V(21) for ESXi 8.0 U2. A VM that is off is upgraded; an older
                 version than it has, or a newer one than the hosts run, is refused. Not set leaves what the template has.
+              - One of 10, 11, 13, 14, 15, 17, 18, 19, 20, 21 and 22.
             type: int
-            choices: [10, 11, 13, 14, 15, 17, 18, 19, 20, 21, 22]
           firmware:
-            description: What the template has to be installed with. Checked and never changed, because its guest would not boot.
+            description:
+              - What the template has to be installed with, V(bios) or V(efi).
+              - Checked and never changed, because its guest would not boot.
             type: str
-            choices: [bios, efi]
           boot_controller:
-            description: On what the boot disk has to hang. Checked and never swapped, because the guest may lack the driver.
+            description:
+              - On what the boot disk has to hang, V(pvscsi), V(lsilogic), V(lsilogic_sas), V(buslogic), V(nvme), V(sata) or
+                V(ide).
+              - Checked and never swapped, because the guest may lack the driver.
             type: str
-            choices: [pvscsi, lsilogic, lsilogic_sas, buslogic, nvme, sata, ide]
           extra_config:
             description:
               - More VMX keys, written as they are. One that is taken out of the list again is removed from the VM, and so is
@@ -356,7 +355,6 @@ options:
       lifecycle:
         description: How long the VM is kept and in which power state.
         type: dict
-        default: {}
         suboptions:
           ttl_hours:
             description: Hours after which the VM may be reaped, counted from its making.
@@ -530,7 +528,6 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import T
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import (
     client,
     cost,
-    hardware,
     limits,
     sdk,
     wish,
@@ -540,7 +537,13 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.reconci
 
 
 def _group(**options: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "dict", "default": {}, "options": options}
+    """A mapping; ``default: {}`` would be one object that Ansible fills for every VM alike."""
+    return {"type": "dict", "apply_defaults": True, "options": options}
+
+
+def _part(**options: dict[str, Any]) -> dict[str, Any]:
+    """A group within a list: Ansible would fill one and the same default for all items, and refuse its own nulls."""
+    return {"type": "dict", "options": options}
 
 
 def _rows(**options: dict[str, Any]) -> dict[str, Any]:
@@ -563,11 +566,7 @@ def _choice(*choices: str) -> dict[str, Any]:
     return {"type": "str", "choices": list(choices), "default": choices[0]}
 
 
-def _one_of(*choices: str) -> dict[str, Any]:
-    """A choice without a default: not set leaves things as they are."""
-    return {"type": "str", "choices": list(choices)}
-
-
+# What may stay unset has no `choices` here: Ansible would hold the unset value against them. wish.py reads it strictly.
 VM_SPEC: dict[str, Any] = {
     "name": {"type": "str", "required": True},
     "template": {
@@ -580,14 +579,14 @@ VM_SPEC: dict[str, Any] = {
     "disks": _rows(name=_text(), size_gb=_number(), provisioning=_choice("lazy_zeroed", "eager_zeroed", "thin")),
     "networks": _rows(network=_text(), adapter=_choice("vmxnet3")),
     "gpu": {"type": "list", "elements": "dict", "default": []},
-    "placement": _group(
+    "placement": _part(
         create_folder=_switch(False),
         **{
             name: _text()
             for name in ("datacenter", "folder", "cluster", "host", "resource_pool", "datastore", "datastore_cluster")
         },
     ),
-    "customization": _group(
+    "customization": _part(
         method=_choice("cloud_init", "spec", "none"),
         hostname=_text(),
         userdata={"type": "str", "no_log": True},
@@ -598,7 +597,7 @@ VM_SPEC: dict[str, Any] = {
         dns_suffixes={"type": "list", "elements": "str", "default": []},
         wait_seconds=_number(1800),
     ),
-    "tweaks": _group(
+    "tweaks": _part(
         balloon=_switch(False),
         page_sharing=_switch(False),
         accel_3d=_switch(False),
@@ -607,13 +606,13 @@ VM_SPEC: dict[str, Any] = {
         cpu_shares=_text(),
         cpu_limit_mhz=_text(),
         cpu_reservation_mhz=_number(),
-        latency_sensitivity=_one_of("normal", "high"),
-        hardware_version={"type": "int", "choices": list(hardware.HARDWARE_VERSIONS)},
-        firmware=_one_of("bios", "efi"),
-        boot_controller=_one_of(*hardware.BOOT_CONTROLLERS),
+        latency_sensitivity=_text(),
+        hardware_version=_number(),
+        firmware=_text(),
+        boot_controller=_text(),
         extra_config={"type": "dict", "default": {}},
     ),
-    "lifecycle": _group(
+    "lifecycle": _part(
         ttl_hours=_number(24),
         power=_choice("on", "off"),
         wait_seconds=_number(300),

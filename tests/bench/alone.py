@@ -14,20 +14,23 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.limits import DEFAULTS
+
 from tests.bench import project
 
-IN_FLIGHT = 8  # fleet's default
+LIMITS = {"clone": DEFAULTS["clone"], "power on": DEFAULTS["power"]}
 PATIENCE = 20  # seconds that one wait may take
 
 
 class Bare:
-    """No plan, no comparison, no error handling: the calls alone, with fleet's number in flight."""
+    """No plan, no comparison, no error handling: the calls alone, with fleet's numbers in flight."""
 
     def __init__(self, content: Any, extra: dict[str, dict[str, str]]) -> None:
         from pyVmomi import vim, vmodl
 
         self.vim, self.query, self.content, self.extra = vim, vmodl.query.PropertyCollector, content, extra
         self.busy: dict[str, str] = {}
+        self.machines: dict[str, Any] = {}  # by the task that powers it on
         self.unread: list[Any] = []
         self.cloned: list[Any] = []
         self.ended: list[Any] = []
@@ -103,12 +106,17 @@ class Bare:
                 self.read_vms(self.unread)
                 self.unread = []
             started = []
-            while (left or self.cloned) and len(self.busy) < IN_FLIGHT:
-                started.append(self.clone(left.pop(0)) if left else self.power_on(self.cloned.pop(0)))
+            while left and self.free("clone"):
+                started.append(self.clone(left.pop(0)))
+            while self.cloned and self.free("power on"):
+                started.append(self.power_on(self.cloned.pop(0)))
             if self.busy:
                 self.wait(started)
         self.waiting.DestroyPropertyCollector()
         self.tasks.DestroyView()
+
+    def free(self, kind: str) -> bool:
+        return list(self.busy.values()).count(kind) < LIMITS[kind]
 
     def clone(self, name: str) -> Any:
         spec = self.vim.vm.CloneSpec(location=self.location, powerOn=False, template=False, config=self.config(name))
@@ -119,6 +127,7 @@ class Bare:
     def power_on(self, machine: Any) -> Any:
         task = machine.PowerOnVM_Task()
         self.busy[task._moId] = "power on"
+        self.machines[task._moId] = machine
         return task
 
     def wait(self, started: list[Any]) -> None:
@@ -140,6 +149,8 @@ class Bare:
         if self.busy.pop(task._moId) == "clone":
             self.cloned.append(values["info.result"])
             self.unread.append(values["info.result"])
+        else:
+            self.unread.append(self.machines[task._moId])
 
 
 def bare(count: int, options: dict[str, Any]) -> None:
@@ -161,8 +172,9 @@ def whole(count: int, options: dict[str, Any]) -> None:
     """fleet itself, as its main() calls it."""
     from ansible_collections.nanobanana.testbed.plugins.modules import fleet
 
-    params = {"owner": project.OWNER, "run": "manual", "state": "present", "all_owned": False, "concurrency": 8}
-    outcome = fleet.act({**options, **params, "vms": project.wishes(count)}, check=False)[0]
+    params = {name: option.get("default") for name, option in fleet.argument_spec().items()}
+    params |= {"owner": project.OWNER, "limits": dict(DEFAULTS), "vms": project.wishes(count)}
+    outcome = fleet.act({**params, **options}, check=False)[0]
     if outcome.error:
         raise outcome.error
 

@@ -52,6 +52,19 @@ def test_the_options_of_fleet_are_documented_as_they_are() -> None:
     assert documented(yaml.safe_load(fleet.DOCUMENTATION)["options"]) == specified(own)
 
 
+def test_no_two_vms_share_a_default() -> None:
+    """Ansible fills a default mapping in place: shared by two VMs, the second one's options would be refused."""
+    from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+    params = {"owner": "o", "vms": [{"name": "a"}, {"name": "b"}], "vsphere_hostname": "h", "vsphere_username": "u"}
+    checked = ArgumentSpecValidator(fleet.argument_spec()).validate(params | {"vsphere_password": "p"})
+    assert checked.error_messages == []
+    first, second = checked.validated_parameters["vms"]
+    for name in ("placement", "customization", "tweaks", "lifecycle"):
+        assert first[name] == second[name]
+        assert first[name] is not second[name]
+
+
 def test_the_module_takes_the_fields_that_the_wish_reads() -> None:
     assert set(fleet.VM_SPEC) == {"name", *wish.FIELDS}
 

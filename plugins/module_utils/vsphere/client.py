@@ -125,11 +125,19 @@ class Session:
         return self.instance.content
 
     def renew(self) -> None:
-        """Log in again after the session expired; raises TestbedError when the login is refused now."""
+        """Log in again if the session has expired; raises TestbedError when the login is refused now."""
+        if self._logged_in():
+            return  # only the connection broke; vCenter refuses a login in a session that has one
         try:
             self.content.sessionManager.Login(self.connection.username, self.connection.password, None)
         except vim.fault.InvalidLogin as error:
             raise explain(self.connection, error) from error
+
+    def _logged_in(self) -> bool:
+        try:
+            return self.content.sessionManager.currentSession is not None
+        except vim.fault.NotAuthenticated:
+            return False
 
 
 @contextmanager
