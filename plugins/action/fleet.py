@@ -16,6 +16,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import TestbedError
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import wish
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.customization import userdata_text
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.progress import readable
 from ansible_collections.nanobanana.testbed.plugins.plugin_utils.connection import connection_args
 
@@ -86,5 +87,5 @@ def _as_text(vm: dict[str, Any]) -> dict[str, Any]:
     customization = dict(vm.get("customization") or {})
     if not customization:
         return vm
-    customization["userdata"] = wish.userdata_text(customization.get("userdata"))
+    customization["userdata"] = userdata_text(customization.get("userdata"))
     return vm | {"customization": customization}

@@ -232,20 +232,64 @@ options:
         type: dict
         suboptions:
           method:
-            description: V(cloud_init) writes C(guestinfo.metadata) and C(guestinfo.userdata) for cloud-init's VMware data source.
+            description:
+              - V(cloud_init) writes C(guestinfo.metadata) and C(guestinfo.userdata) for cloud-init's VMware data source.
+              - V(spec) lets vCenter carry out a customization specification at first boot, and ends on its event.
+              - V(none) tells the guest nothing.
             type: str
-            choices: [cloud_init, none]
+            choices: [cloud_init, spec, none]
             default: cloud_init
           hostname:
-            description: Host name of the guest when it is not the VM's name.
+            description:
+              - Host name of the guest when it is not the VM's name.
+              - With a Windows specification, a name of more than 15 characters is cut and gets five digits that keep it
+                unique.
             type: str
           userdata:
             description: User data for cloud-init as text. Readable by every process of the guest, so put no password in it.
             type: str
           metadata:
-            description: More cloud-init metadata, for example C(network). Instance id and host name are added.
+            description:
+              - More cloud-init metadata. Instance id and host name are added.
+              - Its C(network) is the guest's network configuration, in cloud-init's version 1 or 2, and is passed on as it is.
             type: dict
             default: {}
+          spec:
+            description:
+              - Name of a customization specification of vCenter, for V(spec).
+              - It is carried out once. Another name on a VM that exists is an error. Other options on such a VM change nothing.
+            type: str
+          addresses:
+            description:
+              - Static addresses in the order of the network cards, in place of what the specification says. An empty
+                entry leaves that card to the specification.
+            type: list
+            elements: dict
+            default: []
+            suboptions:
+              address:
+                description: IPv4 address.
+                type: str
+              netmask:
+                description: Its netmask.
+                type: str
+              gateway:
+                description: Default gateway.
+                type: str
+          dns_servers:
+            description: Name servers, in place of the specification's.
+            type: list
+            elements: str
+            default: []
+          dns_suffixes:
+            description: Domains to search, in place of the specification's.
+            type: list
+            elements: str
+            default: []
+          wait_seconds:
+            description: How long the end of a specification is waited for, once the VM is on.
+            type: int
+            default: 1800
       tweaks:
         description: Settings that GPU inference needs.
         type: dict
@@ -374,6 +418,34 @@ EXAMPLES = r"""
   nanobanana.testbed.fleet:
     owner: gpu-lab
     vms: "{{ ansible_play_hosts | nanobanana.testbed.wishes(hostvars) }}"
+
+- name: Give the guest a static address, by cloud-init and by a customization specification
+  nanobanana.testbed.fleet:
+    owner: gpu-lab
+    vms:
+      - name: nb-linux-01
+        template: {library: nano-banana, item: nano-banana-baseline-template}
+        cpus: 4
+        memory_mb: 6144
+        customization:
+          metadata:
+            network:
+              version: 2
+              ethernets:
+                ens192:
+                  addresses: [192.0.2.10/24]
+                  routes: [{to: default, via: 192.0.2.1}]
+                  nameservers: {addresses: [192.0.2.53]}
+      - name: nb-windows-01
+        template: {library: nano-banana, item: nano-banana-compatibility-template}
+        cpus: 8
+        memory_mb: 16384
+        customization:
+          method: spec
+          spec: windows-2019
+          addresses:
+            - {address: 192.0.2.11, netmask: 255.255.255.0, gateway: 192.0.2.1}
+          dns_servers: [192.0.2.53]
 
 - name: Make a linked clone of a VM that somebody prepared, and a full clone of a template of the inventory
   nanobanana.testbed.fleet:
@@ -538,10 +610,15 @@ VM_SPEC: dict[str, Any] = {
         },
     ),
     "customization": _part(
-        method=_choice("cloud_init", "none"),
+        method=_choice("cloud_init", "spec", "none"),
         hostname=_text(),
         userdata={"type": "str", "no_log": True},
         metadata={"type": "dict", "default": {}},
+        spec=_text(),
+        addresses=_rows(address=_text(), netmask=_text(), gateway=_text()),
+        dns_servers={"type": "list", "elements": "str", "default": []},
+        dns_suffixes={"type": "list", "elements": "str", "default": []},
+        wait_seconds=_number(1800),
     ),
     "tweaks": _part(
         balloon=_switch(False),

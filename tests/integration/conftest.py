@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,3 +137,10 @@ def wish(name: str, environment: str = "baseline", **fields: Any) -> dict[str, A
         },
         "customization": {"userdata": "#cloud-config\npassword: s3cret-userdata"},
     } | fields
+
+
+def wait_for(task: Any) -> None:
+    """Wait for a task that a test started itself; pyVim's own wait fails on names of tasks that it does not know."""
+    while task.info.state in ("queued", "running"):
+        time.sleep(0.05)
+    assert task.info.state == "success", task.info.error

@@ -3,17 +3,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import TestbedError
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import lookup
-from pyVim.task import WaitForTask
 from pyVmomi import vim
 
-from tests.integration.conftest import Lab, wish
+from tests.integration.conftest import Lab, wait_for, wish
 from tests.integration.test_fleet import session, vm_names, writes
 
 pytestmark = pytest.mark.integration
@@ -35,7 +33,7 @@ def no_folder_left(lab: Lab) -> Iterator[None]:
     lab.fleet(state="absent", all_owned=True)
     with session(lab) as content:
         if folder := named(content, vim.Folder, "deep"):
-            WaitForTask(folder.Destroy_Task())
+            wait_for(folder.Destroy_Task())
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +42,7 @@ def pod(start_lab: Callable[..., Lab]) -> Lab:
     made = start_lab("fake")
     with session(made) as content:
         home, store = named(content, vim.Folder, "datastore"), named(content, vim.Datastore, "vmfs-01")
-        task = home.CreateStoragePod("pod-01").MoveIntoFolder_Task([store])
-        while task.info.state in ("queued", "running"):  # pyVim's own wait stumbles over this task's name
-            time.sleep(0.05)
-        assert task.info.state == "success", task.info.error
+        wait_for(home.CreateStoragePod("pod-01").MoveIntoFolder_Task([store]))
     return made
 
 

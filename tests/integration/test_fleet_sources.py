@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import TestbedError
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import lookup
-from pyVim.task import WaitForTask
 
-from tests.integration.conftest import Lab, wish
+from tests.integration.conftest import Lab, wait_for, wish
 from tests.integration.test_fleet import session, vm_names, writes
 
 pytestmark = pytest.mark.integration
@@ -32,7 +31,7 @@ def golden(lab: Lab) -> Iterator[None]:
     with session(lab) as content:
         machine = lookup.find_vms(content, ["golden"])["golden"]
         for name in ("first", "clean"):
-            WaitForTask(machine.CreateSnapshot_Task(name=name, description="", memory=False, quiesce=False))
+            wait_for(machine.CreateSnapshot_Task(name=name, description="", memory=False, quiesce=False))
     yield
     lab.fleet(state="absent", all_owned=True)
     lab.fleet(state="absent", all_owned=True, owner="somebody")
@@ -111,6 +110,17 @@ def test_a_linked_clone_cannot_grow_its_disks(lab: Lab) -> None:
         lab.fleet(wish("a", template=SOURCES["linked:golden@clean"], disks=bigger))
     assert caught.value.error_code == "linked_disk"
     assert writes(lab, since) == []
+
+
+def test_a_linked_clone_shares_its_source_s_disks(lab: Lab) -> None:
+    wanted = wish("a", template=SOURCES["linked:golden@clean"])
+    lab.fleet(wanted)
+    with session(lab) as content:
+        (clone,) = lookup.read_vms(content, lookup.find_vms(content, ["a"]).values(), {}).values()
+    assert [disk.has_parent for disk in clone.disks] == [True, True]
+    with pytest.raises(TestbedError) as caught:
+        lab.fleet(wanted | {"disks": [{"name": "data", "size_gb": 40}]})
+    assert caught.value.error_code == "linked_disk"
 
 
 def test_another_source_is_no_change_but_an_error(lab: Lab) -> None:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import 
     spec,
 )
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.client import Session
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.guest_specs import GuestSpecs, has_ended
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardware import check_hosts
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hosts import HostBook, needs_hosts, shared_gpus
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.lifecycle import gently
@@ -77,6 +78,7 @@ class Fleet:
         self._tree = Tree(self._content)
         self._networks = self._tree.network_names
         self._finder = Sources(session, self._tree)
+        self._guest_specs = GuestSpecs(self._content)
         self._folders = placing.Folders()
         self._sources: dict[Template, Source] = {}
         self._places: dict[str, Place] = {}
@@ -212,6 +214,7 @@ class Fleet:
                 if error.error_code != "unknown_template":
                     raise
                 problems += error.problems
+        problems += self._misfits(machines)
         if problems:
             raise TestbedError("unknown_object", problems)
         self._check_hosts([machine.wish for machine in machines if machine.wish])
@@ -227,6 +230,22 @@ class Fleet:
                 problems += check_hosts(wish.name, hardware, wish.cpus, candidates)
         if problems:
             raise TestbedError("unsupported_hardware", problems)
+
+    def _misfits(self, machines: list[Machine]) -> Iterator[Problem]:
+        """What of the customization of VMs that are to be made does not fit."""
+        for machine in machines:
+            wish = machine.wish
+            source = self._sources.get(wish.template) if wish and machine.actual is None else None
+            if wish is None or source is None:
+                continue
+            try:
+                self._guest_specs.fitted(wish, len(wish.networks or source.actual.nics))
+            except TestbedError as error:
+                yield from error.problems
+
+    def customized(self, machine: Machine) -> bool:
+        """Whether the guest has been customized; raises TestbedError when that failed."""
+        return has_ended(self._content, machine.name, machine.reference)
 
     def _plan(self, machine: Machine) -> list[Operation]:
         wish = machine.wish
@@ -289,7 +308,8 @@ class Fleet:
         place = self._places[machine.name]
         if operation.kind == "clone":
             source = self._sources[wish.template]
-            cloning = spec.clone_spec(wish, operation.changes, source, place)
+            custom = self._guest_specs.fitted(wish, len(wish.networks or source.actual.nics))
+            cloning = spec.clone_spec(wish, operation.changes, source, place, custom)
             cloning.location.folder = self._folders.of(place)
             cloning.location.datastore = placing.recommended(self._content, place, source, wish.name, cloning)
             return source.reference.CloneVM_Task(folder=cloning.location.folder, name=wish.name, spec=cloning)

@@ -38,6 +38,7 @@ Kind = Literal[
     "destroy",
     "wait_address",
     "wait_settled",
+    "wait_customized",
 ]
 
 
@@ -253,7 +254,8 @@ def plan(wish: VmWish, actual: VmActual | None, source: VmActual | None, marks: 
     if actual is None:
         if source is None:
             raise ValueError("a VM that does not exist needs its template for the plan")
-        return _clone(wish, source, marks) + _towards_power(wish, "poweredOff")
+        customizing = wish.customization.method == "spec"
+        return _clone(wish, source, marks) + _towards_power(wish, "poweredOff", customizing=customizing)
     if not actual.ready:
         return [Operation("wait_settled")]
     reconfigure = []
@@ -262,6 +264,7 @@ def plan(wish: VmWish, actual: VmActual | None, source: VmActual | None, marks: 
     else:
         check_owner(actual, marks.owner)
     _check_source(wish, actual)
+    _check_customization(wish, actual)
     changes = tuple(compare(wish, actual))
     reconfigure += _configure(changes)
     if wish.lifecycle.power == "off":
@@ -290,9 +293,12 @@ def _clone(wish: VmWish, source: VmActual, marks: Marks) -> list[Operation]:
     """
     changes = compare(wish, replace(source, cpus=0, memory_mb=0, extra_config={}))
     wished = extra_config(wish)
+    if wish.customization.method == "spec":
+        wished[vmx.CUSTOMIZATION] = f"pending {wish.customization.spec}"
+        changes.append(Change(f"extra_config.{vmx.CUSTOMIZATION}", None, wished[vmx.CUSTOMIZATION]))
     changes += [
         Change(f"extra_config.{key}", source.extra_config[key], "", secret=vmx.is_secret(key))
-        for key in vmx.GUEST_DATA
+        for key in (*vmx.GUEST_DATA, vmx.CUSTOMIZATION)
         if source.extra_config.get(key) and key not in wished
     ]
     changes += _mark_changes(wish, marks)
@@ -318,22 +324,31 @@ def _around_changes(
 
     A suspended VM takes no changes, so it is resumed for them.
     """
+    pending = actual.extra_config.get(vmx.CUSTOMIZATION, "").startswith("pending")
+    customizing = pending and wish.customization.method == "spec"
     resume = [Operation("power_on")] if actual.power == "suspended" and reconfigure else []
     if _needs_power_cycle(wish, actual, changes):
-        return [*resume, Operation("power_off"), *reconfigure, *_towards_power(wish, "poweredOff")]
+        rest = _towards_power(wish, "poweredOff", customizing=customizing)
+        return [*resume, Operation("power_off"), *reconfigure, *rest]
     power = "poweredOn" if resume else actual.power
-    return [*resume, *reconfigure, *_towards_power(wish, power, actual.addresses)]
+    return [*resume, *reconfigure, *_towards_power(wish, power, actual.addresses, customizing=customizing)]
 
 
-def _towards_power(wish: VmWish, power: str, addresses: Iterable[str] = ()) -> list[Operation]:
-    """From a power state to the wished one; a guest has an address before it is suspended, so that it has started."""
+def _towards_power(
+    wish: VmWish, power: str, addresses: Iterable[str] = (), *, customizing: bool = False
+) -> list[Operation]:
+    """From a power state to the wished one.
+
+    A guest is customized and has an address before it is suspended, so that it has started.
+    """
     wanted = wish.lifecycle.power
     if wanted == "off" or (wanted, power) == ("suspended", "suspended"):
         return []
     up = [] if power == "poweredOn" else [Operation("power_on")]
-    reached = power == "poweredOn" and routable(addresses, wish.lifecycle.address_networks)
+    waits = [Operation("wait_customized")] if customizing else []
+    reached = not waits and power == "poweredOn" and routable(addresses, wish.lifecycle.address_networks)
     wait = [] if reached else _wait_address(wish)
-    return up + wait + ([Operation("suspend")] if wanted == "suspended" else [])
+    return up + waits + wait + ([Operation("suspend")] if wanted == "suspended" else [])
 
 
 def _wait_address(wish: VmWish) -> list[Operation]:
@@ -364,6 +379,28 @@ def _check_source(wish: VmWish, actual: VmActual) -> None:
             f"{wish.name}: vm_template",
             f"{made_from}, from which the VM was made",
             str(wish.template),
+            f"remove the VM first: ansible-playbook playbooks/teardown.yml --limit {wish.name}",
+        )
+
+
+def customized(wish: VmWish) -> Operation:
+    """Notes that the guest has been customized, so that no later run waits for it."""
+    name = wish.customization.spec
+    change = Change(f"extra_config.{vmx.CUSTOMIZATION}", f"pending {name}", f"done {name}", cold=False)
+    return Operation("reconfigure", (change,))
+
+
+def _check_customization(wish: VmWish, actual: VmActual) -> None:
+    """A guest is customized once: another specification later would be a wish that nobody carries out."""
+    if wish.customization.method != "spec" or not actual.extra_config.get(vmx.TEMPLATE):
+        return
+    made_with = actual.extra_config.get(vmx.CUSTOMIZATION, "").partition(" ")[2]
+    if made_with != wish.customization.spec:
+        raise one_problem(
+            "other_customization",
+            f"{wish.name}: vm_customization.spec",
+            f"'{made_with}', with which the VM was made" if made_with else "none, as when the VM was made",
+            f"'{wish.customization.spec}'",
             f"remove the VM first: ansible-playbook playbooks/teardown.yml --limit {wish.name}",
         )
 

@@ -20,7 +20,7 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import P
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import faults
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.limits import Slots
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import VmActual, routable
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan import Operation
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan import Operation, customized
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.progress import Progress, Watchdog
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.sdk import vim, vmodl
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.waiting import (
@@ -34,6 +34,7 @@ MAX_STEPS = 12  # clone, two reconfigures and power-on are four; more means that
 MAX_RETRIES = 20
 MAX_RENEWALS = 10  # of the session in one call; more means that vCenter throws us out for good
 LONGEST_PAUSE = 15.0  # between two looks at a VM that somebody else is changing
+CUSTOMIZATION_PAUSE = 3.0  # between two questions for the event that ends it; it takes minutes
 TASK_SECONDS = 3600
 POLL_SECONDS = 5  # longest single wait: deadlines, progress and our own parent are looked at this often
 LOST = (OSError, http.client.HTTPException)  # the connection broke
@@ -57,6 +58,7 @@ class Machine:
     shutdown_seconds: int = SHUTDOWN_SECONDS
     retries: int = 0
     settle_until: float = 0.0
+    customize_until: float = 0.0
     task: Any = None
     operation: Operation | None = None
     slots: Mapping[str, int] = field(default_factory=dict)
@@ -87,6 +89,9 @@ class Driver(Protocol):
 
     def slots(self, machine: Machine, operation: Operation, slots: Slots) -> Mapping[str, int]:
         """The slots that the operation takes."""
+
+    def customized(self, machine: Machine) -> bool:
+        """Whether the guest has been customized; raises TestbedError when that failed."""
 
     def watcher(self) -> Watcher:
         """A watcher in the present session."""
@@ -233,6 +238,8 @@ class Reconciler:
             self._settle(machine)
         elif operation.kind == "shutdown":
             self._ask_guest(machine, operation)
+        elif operation.kind == "wait_customized":
+            return self._await_customized(machine)
         elif len(machine.done) >= MAX_STEPS:
             left = ", ".join(change.what for change in operation.changes) or operation.kind
             machine.fail("no_convergence", "nothing left to do", f"after {MAX_STEPS} steps still {left}")
@@ -295,6 +302,38 @@ class Reconciler:
         if machine.operation and not gone:
             machine.done.append(machine.operation)
         self._ready.append(machine)
+
+    def _await_customized(self, machine: Machine) -> bool:
+        """Look for the event in which the customization ends, again and again until its deadline."""
+        wish = machine.wish
+        if wish is None:
+            raise ValueError("only a wished VM has a customization to wait for")
+        try:
+            ended = self._driver.customized(machine)
+        except vim.fault.NotAuthenticated:
+            raise
+        except vmodl.MethodFault as fault:
+            machine.operation = Operation("wait_customized")
+            self._failed(machine, fault)
+            return True
+        if ended:
+            return self._begin(machine, customized(wish))
+        now = time.monotonic()
+        machine.customize_until = machine.customize_until or now + wish.customization.wait_seconds
+        if now >= machine.customize_until:
+            machine.fail(
+                "customization_timeout",
+                f"an event that customization '{wish.customization.spec}' ended, within "
+                f"{wish.customization.wait_seconds} s",
+                "none",
+                "look at the VM's console; the template needs VMware Tools (Linux: and perl, or cloud-init with "
+                "disable_vmware_customization: false)",
+            )
+            return True
+        machine.fresh = False
+        machine.wake = min(now + CUSTOMIZATION_PAUSE, machine.customize_until)
+        self._settling.append(machine)
+        return True
 
     def _wait(self) -> None:
         now = time.monotonic()

@@ -106,7 +106,7 @@ def reconfigure_spec(wish: VmWish, changes: Iterable[Change], actual: VmActual, 
     return spec
 
 
-def clone_spec(wish: VmWish, changes: Iterable[Change], source: Source, place: Place) -> Any:
+def clone_spec(wish: VmWish, changes: Iterable[Change], source: Source, place: Place, customization: Any = None) -> Any:
     """The whole clone: where to, and the whole configuration with the marks, in one call."""
     changes = list(changes)
     relocate = vim.vm.RelocateSpec(pool=place.pool, datastore=place.datastore, folder=place.folder)
@@ -116,7 +116,14 @@ def clone_spec(wish: VmWish, changes: Iterable[Change], source: Source, place: P
         relocate.diskMoveType = "createNewChildDiskBacking"
     config = config_spec(wish, changes, source.actual, place, cloning=True)
     config.deviceChange = [*config.deviceChange, *_own_addresses(changes, source.actual)]
-    return vim.vm.CloneSpec(location=relocate, snapshot=source.snapshot, powerOn=False, template=False, config=config)
+    return vim.vm.CloneSpec(
+        location=relocate,
+        snapshot=source.snapshot,
+        powerOn=False,
+        template=False,
+        config=config,
+        customization=customization,
+    )
 
 
 def _own_addresses(changes: list[Change], source: VmActual) -> Iterable[Any]:

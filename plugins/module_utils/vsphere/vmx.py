@@ -72,11 +72,19 @@ TABLE: tuple[VmxKey, ...] = (
     VmxKey("nanobanana.run", "text", "live", "the run that made the VM", "docs/adr/0005"),
     VmxKey("nanobanana.expires", "text", "live", "when the VM may be reaped, UTC, ISO 8601", "docs/adr/0005"),
     VmxKey("nanobanana.template", "text", "live", "what the VM was made from", "docs/adr/0005"),
+    VmxKey(
+        "nanobanana.customization",
+        "text",
+        "live",
+        "pending or done, and the customization specification that the VM's first boot carries out",
+        "docs/adr/0005",
+    ),
     VmxKey("nanobanana.wish", "text", "live", "digest of the wish that the VM was made from", "docs/adr/0005"),
     VmxKey("nanobanana.keys", "text", "live", "keys that fleet wrote, so that it can remove them", "docs/adr/0015"),
 )
 BY_KEY: Mapping[str, VmxKey] = {row.key: row for row in TABLE}
 OWNER, RUN, EXPIRES, TEMPLATE, WISH = (f"nanobanana.{word}" for word in ("owner", "run", "expires", "template", "wish"))
+CUSTOMIZATION = "nanobanana.customization"
 # What a source's guest was told: a clone inherits it, and must not.
 GUEST_DATA = tuple(
     f"guestinfo.{word}{suffix}" for word in ("metadata", "userdata", "vendordata") for suffix in ("", ".encoding")

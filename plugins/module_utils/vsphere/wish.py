@@ -5,13 +5,16 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import Problem, TestbedError, nearest
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.customization import (
+    Customization,
+    read_customization,
+)
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardware import (
     FIELDS as HARDWARE_FIELDS,
 )
@@ -25,7 +28,6 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.templat
 
 SHUTDOWN_SECONDS = 60  # for a guest to power itself off before it is switched off
 MAX_NAME = 80  # vCenter's limit for the name of a VM
-HOSTNAME = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -57,16 +59,6 @@ class Placement:
     datastore: str = ""
     datastore_cluster: str = ""
     create_folder: bool = False
-
-
-@dataclass(frozen=True)
-class Customization:
-    """What the guest learns about itself at first boot."""
-
-    method: str = "cloud_init"
-    hostname: str = ""
-    userdata: str = field(default="", repr=False)
-    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -104,7 +96,7 @@ class VmWish:
     disks: tuple[Disk, ...] = ()
     networks: tuple[Network, ...] = ()
     placement: Placement = Placement()
-    customization: Customization = Customization()
+    customization: Customization = field(default_factory=Customization)
     tweaks: Tweaks = Tweaks()
     lifecycle: Lifecycle = Lifecycle()
 
@@ -145,32 +137,6 @@ def _placement(reader: Reader, value: Any) -> Placement:
     if wish.datastore and wish.datastore_cluster:
         found = f"{wish.datastore} and {wish.datastore_cluster}"
         reader.bad("placement.datastore", "either a datastore or a datastore_cluster", found, "leave one out")
-    return wish
-
-
-def userdata_text(value: Any) -> Any:
-    """User data as cloud-init takes it: a mapping is cloud-config (JSON is YAML), a text stays as it is."""
-    if isinstance(value, Mapping):
-        return "#cloud-config\n" + json.dumps(value, sort_keys=True)
-    return value
-
-
-def _customization(reader: Reader, value: Any) -> Customization:
-    values = reader.mapping("customization", value, ("method", "hostname", "userdata", "metadata"))
-    wish = Customization(
-        reader.choice("customization.method", values.get("method", "cloud_init"), ("cloud_init", "none")),
-        reader.text("customization.hostname", values.get("hostname")),
-        reader.text("customization.userdata", userdata_text(values.get("userdata"))),
-        reader.mapping("customization.metadata", values.get("metadata"), None),
-    )
-    hostname = wish.hostname or reader.name
-    if wish.method != "none" and not HOSTNAME.match(hostname):
-        reader.bad(
-            "customization.hostname",
-            "a host name (letters, digits and '-', at most 63)",
-            hostname,
-            "set vm_customization.hostname, or give the VM a name that is one",
-        )
     return wish
 
 
@@ -273,7 +239,7 @@ def _one(raw: Mapping[str, Any]) -> tuple[VmWish, list[Problem]]:
         disks=disks,
         networks=reader.listing("networks", raw.get("networks"), lambda path, item: _network(reader, path, item)),
         placement=_placement(reader, raw.get("placement")),
-        customization=_customization(reader, raw.get("customization")),
+        customization=read_customization(reader, raw.get("customization")),
         tweaks=_tweaks(reader, raw.get("tweaks")),
         lifecycle=_lifecycle(reader, raw.get("lifecycle")),
     )

@@ -416,3 +416,62 @@ def test_a_guest_is_asked_to_shut_down_and_then_switched_off(
     assert [operation.kind for operation in machine.done] == [expected[-1].removeprefix("a ")]
     assert vcenter.now < latest
     assert vcenter.left == set()
+
+
+@dataclass
+class CustomizingVcenter(FakeVcenter):
+    """Its guests are customized ``customize_seconds`` after the first question, or the question itself fails."""
+
+    customize_seconds: float = 10.0
+    refusals: list[Any] = field(default_factory=list)
+    asked: list[float] = field(default_factory=list)
+
+    def plan(self, machine: Machine) -> list[Operation]:
+        marked = f"{machine.name} reconfigure" in self.started
+        running = machine.actual is not None and machine.actual.power == "poweredOn"
+        return [Operation("wait_customized")] if running and not marked else super().plan(machine)
+
+    def customized(self, machine: Machine) -> bool:
+        self.asked.append(self.now)
+        if self.refusals:
+            raise self.refusals.pop(0)
+        return self.now - self.asked[0] >= self.customize_seconds
+
+
+def customizing(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> tuple[CustomizingVcenter, Machine]:
+    fake = CustomizingVcenter(**fields)
+    monkeypatch.setattr(reconcile, "time", fake)
+    template = {"library": "l", "item": "i"}
+    custom = {"method": "spec", "spec": "linux", "wait_seconds": 60}
+    raw = {"name": "a", "template": template, "cpus": 1, "memory_mb": 4, "customization": custom}
+    return fake, Machine("a", parse_wishes([raw])[0])
+
+
+def test_a_customization_is_asked_for_until_it_ends_and_then_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake, machine = customizing(monkeypatch)
+    Reconciler(fake, Bounds()).run([machine])
+    assert machine.error is None
+    assert fake.started == ["a clone", "a power_on", "a reconfigure"]
+    assert 3 <= len(fake.asked) <= 6, "often enough to be quick, not often enough to be a burden"
+
+
+def test_a_customization_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake, machine = customizing(monkeypatch, customize_seconds=1e9)
+    Reconciler(fake, Bounds()).run([machine])
+    assert machine.error
+    assert machine.error.error_code == "customization_timeout"
+    assert 60 <= fake.asked[-1] - fake.asked[0] <= 65
+
+
+def test_who_may_not_ask_for_events_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake, machine = customizing(monkeypatch, refusals=[vim.fault.NoPermission()])
+    Reconciler(fake, Bounds()).run([machine])
+    assert machine.error
+    assert machine.error.error_code == "no_permission"
+
+
+def test_an_event_is_asked_for_again_in_a_new_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake, machine = customizing(monkeypatch, refusals=[vim.fault.NotAuthenticated()])
+    Reconciler(fake, Bounds()).run([machine])
+    assert machine.error is None
+    assert fake.renewed == 1

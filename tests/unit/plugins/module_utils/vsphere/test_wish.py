@@ -94,7 +94,7 @@ def test_power_on_survives_yaml_reading_on_as_a_boolean(value: Any) -> None:
         ({"gpu": [{"profile": "a10-4c"}]}, ["vm_gpu", "no GPU yet"]),
         ({"placement": {"cluser": "x"}}, ["vm_placement.cluser", "did you mean 'cluster'?"]),
         ({"placement": {"cluster": 3}}, ["vm_placement.cluster", "a text"]),
-        ({"customization": {"method": "sysprep"}}, ["vm_customization.method", "cloud_init, none"]),
+        ({"customization": {"method": "sysprep"}}, ["vm_customization.method", "cloud_init, spec, none"]),
         ({"customization": {"hostname": "a_b"}}, ["vm_customization.hostname", "'a_b'"]),
         ({"tweaks": {"balloon": "maybe"}}, ["vm_tweaks.balloon", "true or false"]),
         ({"tweaks": {"reserve_memory": False}}, ["vm_tweaks.balloon", "swaps", "reserve_memory to true"]),
