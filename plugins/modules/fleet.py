@@ -190,10 +190,45 @@ options:
             choices: [vmxnet3]
             default: vmxnet3
       gpu:
-        description: The complete list of GPU devices. This version takes an empty list only.
+        description:
+          - The complete list of the VM's GPU devices. A device that is not in it is removed, and an empty list removes all.
+          - A VM with GPUs needs O(vms[].tweaks.reserve_memory), and gets C(pciPassthru.use64bitMMIO) and
+            C(pciPassthru.64bitMMIOSizeGB) for the sum of their memory, unless O(vms[].tweaks.extra_config) names them.
+            That needs a template with EFI firmware. A host with free devices is chosen and never a device that another
+            VM has, powered on or off.
+          - Devices change only while the VM is powered off.
         type: list
         elements: dict
         default: []
+        suboptions:
+          mode:
+            description:
+              - V(static) passes one device of one host through (DirectPath I/O).
+              - V(dynamic) lets vCenter take any device with these ids at power-on (Dynamic DirectPath I/O). It needs
+                ESXi 7 and raises the VM's hardware version to 17 where it is lower.
+              - V(vgpu) gives the VM a share of a device by an NVIDIA vGPU profile.
+            type: str
+            choices: [static, dynamic, vgpu]
+          address:
+            description: With O(vms[].gpu[].mode=static), the PCI address of the device in quotes, such as V("0000:3b:00.0").
+            type: raw
+          model:
+            description:
+              - With O(vms[].gpu[].mode=static) and instead of O(vms[].gpu[].address), any free device whose name has
+                this word, such as V(A10). New VMs are spread over the hosts.
+            type: str
+          vendor_id:
+            description: With O(vms[].gpu[].mode=dynamic), the PCI vendor as four hexadecimal digits in quotes, such as V("10de").
+            type: raw
+          device_id:
+            description: With O(vms[].gpu[].mode=dynamic), the PCI device as four hexadecimal digits in quotes, such as V("2236").
+            type: raw
+          label:
+            description: With O(vms[].gpu[].mode=dynamic), only devices with this hardware label.
+            type: str
+          profile:
+            description: With O(vms[].gpu[].mode=vgpu), the profile, such as V(nvidia_a10-4c).
+            type: str
       placement:
         description: Where the VM lives. What is not named is the only one there is.
         type: dict
@@ -466,6 +501,57 @@ EXAMPLES = r"""
     state: rebooted
     vms: "{{ ansible_play_hosts | nanobanana.testbed.wishes(hostvars) }}"
 
+- name: Make a VM with any free A10, on whichever host has one
+  nanobanana.testbed.fleet:
+    owner: gpu-lab
+    vms:
+      - name: nb-gpu-01
+        template:
+          library: nano-banana
+          item: nano-banana-baseline-template
+        cpus: 8
+        memory_mb: 32768
+        gpu:
+          - mode: static
+            model: A10
+        placement:
+          cluster: gpu-cluster
+
+- name: Make a VM with two GPUs by their PCI ids, chosen by vCenter at each power-on
+  nanobanana.testbed.fleet:
+    owner: gpu-lab
+    vms:
+      - name: nb-gpu-02
+        template:
+          library: nano-banana
+          item: nano-banana-baseline-template
+        cpus: 16
+        memory_mb: 65536
+        gpu:
+          - mode: dynamic
+            vendor_id: "10de"
+            device_id: "2236"
+          - mode: dynamic
+            vendor_id: "10de"
+            device_id: "2236"
+
+- name: Make a VM with a vGPU, and a larger window for its memory than fleet would choose
+  nanobanana.testbed.fleet:
+    owner: gpu-lab
+    vms:
+      - name: nb-vgpu-01
+        template:
+          library: nano-banana
+          item: nano-banana-baseline-template
+        cpus: 4
+        memory_mb: 16384
+        gpu:
+          - mode: vgpu
+            profile: nvidia_a10-4c
+        tweaks:
+          extra_config:
+            pciPassthru.64bitMMIOSizeGB: "128"
+
 - name: Remove everything that this owner has made
   nanobanana.testbed.fleet:
     owner: gpu-lab
@@ -504,6 +590,12 @@ vms:
         - name: data
           uuid: 6000C29a-0000-0000-0000-000000000000
           size_gb: 20
+      gpu:
+        - mode: static
+          address: 0000:3b:00.0
+          vendor_id: 10de
+          device_id: "2236"
+          host: esx-01.example.com
       owner: gpu-lab
       status: changed
       expires: "2030-01-31T12:00:00Z"
@@ -601,7 +693,16 @@ VM_SPEC: dict[str, Any] = {
     "memory_mb": _number(),
     "disks": _rows(name=_text(), size_gb=_number(), provisioning=_choice("lazy_zeroed", "eager_zeroed", "thin")),
     "networks": _rows(network=_text(), adapter=_choice("vmxnet3")),
-    "gpu": {"type": "list", "elements": "dict", "default": []},
+    "gpu": _rows(
+        # raw: a number is what YAML makes of an address or id without quotes, and the wish's reader says so
+        mode={"type": "str", "choices": ["static", "dynamic", "vgpu"]},
+        address={"type": "raw"},
+        model=_text(),
+        vendor_id={"type": "raw"},
+        device_id={"type": "raw"},
+        label=_text(),
+        profile=_text(),
+    ),
     "placement": _part(
         create_folder=_switch(False),
         **{

@@ -19,6 +19,7 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import 
     spec,
 )
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.client import Session
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu_desk import GpuDesk
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.guest_specs import GuestSpecs, has_ended
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardware import check_hosts
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hosts import HostBook, needs_hosts, shared_gpus
@@ -38,10 +39,20 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan im
 )
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.progress import Progress, Watchdog
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.reconcile import Bounds, Machine, Reconciler
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.sdk import vim
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.sources import Source, Sources
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.template import Template
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.waiting import Watcher
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.wish import VmWish
+
+# What needs nothing but the VM.
+_SIMPLE = {
+    "power_on": "PowerOnVM_Task",
+    "power_off": "PowerOffVM_Task",
+    "shutdown": "ShutdownGuest",
+    "suspend": "SuspendVM_Task",
+    "destroy": "Destroy_Task",
+}
 
 
 @dataclass
@@ -77,6 +88,7 @@ class Fleet:
         self._adopt = False
         self._tree = Tree(self._content)
         self._networks = self._tree.network_names
+        self._gpus = GpuDesk(self._content, self._tree)
         self._finder = Sources(session, self._tree)
         self._guest_specs = GuestSpecs(self._content)
         self._folders = placing.Folders()
@@ -93,6 +105,7 @@ class Fleet:
         machines = [_machine(wish) for wish in wishes]
         self.read(machines)
         self._resolve(machines)
+        self._choose_gpus(machines)
         return self._converge(machines, self._plan, check=check)
 
     def absent(self, names: Mapping[str, int], *, all_owned: bool, check: bool, expired_only: bool = False) -> Outcome:
@@ -219,6 +232,30 @@ class Fleet:
             raise TestbedError("unknown_object", problems)
         self._check_hosts([machine.wish for machine in machines if machine.wish])
 
+    def _choose_gpus(self, machines: list[Machine]) -> None:
+        """Give out the GPUs to all VMs at once; somebody else's VM is refused by the plan, not here."""
+        wanted = []
+        for machine in machines:
+            actual = machine.actual
+            if machine.wish and (actual is None or self._is_ours(actual)):
+                wanted.append((machine.wish, actual, self._places[machine.name]))
+        problems = self._gpus.choose(wanted)
+        if problems:
+            raise TestbedError("no_gpu", problems)
+
+    def recover(self, machine: Machine) -> bool:
+        """Whether a fault may be the loss of a GPU to another run, so that planning again will help."""
+        if machine.wish is None or machine.actual is None or machine.name not in self._places:
+            return False
+        try:
+            return self._gpus.lost(machine.wish, machine.actual, self._places[machine.name])
+        except TestbedError as error:
+            machine.error = error
+            return False
+
+    def _is_ours(self, actual: VmActual) -> bool:
+        return actual.ready and (actual.owner == self._owner or (self._adopt and ownership.adoptable(actual)))
+
     def _check_hosts(self, wishes: Iterable[VmWish]) -> None:
         """Refuse hardware that the hosts cannot give, before anything is made."""
         book = HostBook(self._content)
@@ -254,6 +291,8 @@ class Fleet:
         if machine.actual is None and wish.template not in self._sources:
             self._sources |= self._finder.find([wish.template])  # the VM was removed by somebody while we were at it
         expires = self._now + datetime.timedelta(hours=wish.lifecycle.ttl_hours)
+        if machine.actual is None or self._is_ours(machine.actual):
+            machine.wish = wish = self._gpus.apply(wish, machine.actual, self._places[machine.name])
         marks = Marks(self._owner, self._run, expires.strftime(ownership.TIME_FORMAT), self._adopt)
         source = self._sources.get(wish.template)
         return plan(wish, machine.actual, source.actual if source else None, marks)
@@ -291,31 +330,29 @@ class Fleet:
     def start(self, machine: Machine, operation: Operation) -> Any:
         """Start the operation's task in vCenter."""
         reference, actual, wish = machine.reference, machine.actual, machine.wish
-        if operation.kind == "power_on":
-            return reference.PowerOnVM_Task()
-        if operation.kind == "power_off":
-            return reference.PowerOffVM_Task()
-        if operation.kind == "shutdown":
-            return reference.ShutdownGuest()
-        if operation.kind == "suspend":
-            return reference.SuspendVM_Task()
-        if operation.kind == "destroy":
-            return reference.Destroy_Task()
+        if operation.kind in _SIMPLE:
+            return getattr(reference, _SIMPLE[operation.kind])()
         if operation.kind == "upgrade":
             return reference.UpgradeVM_Task(version=f"vmx-{operation.changes[0].after}")
         if wish is None:
             raise ValueError(f"{operation.kind} of {machine.name} needs a wish")
         place = self._places[machine.name]
         if operation.kind == "clone":
-            source = self._sources[wish.template]
-            custom = self._guest_specs.fitted(wish, len(wish.networks or source.actual.nics))
-            cloning = spec.clone_spec(wish, operation.changes, source, place, custom)
-            cloning.location.folder = self._folders.of(place)
-            cloning.location.datastore = placing.recommended(self._content, place, source, wish.name, cloning)
-            return source.reference.CloneVM_Task(folder=cloning.location.folder, name=wish.name, spec=cloning)
+            return self._clone(wish, operation, self._gpus.place(wish, place))
+        if operation.kind == "relocate":
+            moved = self._gpus.place(wish, place)
+            return reference.RelocateVM_Task(vim.vm.RelocateSpec(host=moved.host, pool=moved.pool))
         if actual is None:
             raise ValueError(f"{machine.name} cannot be reconfigured before it is read")
         return reference.ReconfigVM_Task(spec.reconfigure_spec(wish, operation.changes, actual, place))
+
+    def _clone(self, wish: VmWish, operation: Operation, place: Place) -> Any:
+        source = self._sources[wish.template]
+        custom = self._guest_specs.fitted(wish, len(wish.networks or source.actual.nics))
+        cloning = spec.clone_spec(wish, operation.changes, source, place, custom)
+        cloning.location.folder = self._folders.of(place)
+        cloning.location.datastore = placing.recommended(self._content, place, source, wish.name, cloning)
+        return source.reference.CloneVM_Task(folder=cloning.location.folder, name=wish.name, spec=cloning)
 
     def _cost(self, machines: list[Machine], plans: dict[str, list[Operation]]) -> dict[str, Any]:
         """What the plans take; raises TestbedError (``no_room``) when it is more than there is."""
@@ -361,6 +398,7 @@ class Fleet:
             operations = machine.done if done else plans.get(machine.name, [])
             error = machine.error
             outcome.vms[machine.name] = facts(machine.wish, machine.actual) | {
+                "gpu": self._gpus.facts(machine.actual),
                 "status": "failed" if error else "changed" if changes_anything(operations) else "unchanged",
                 "operations": [str(operation) for operation in operations if not operation.kind.startswith("wait_")],
                 "seconds": {kind: round(seconds, 1) for kind, seconds in machine.seconds.items()},

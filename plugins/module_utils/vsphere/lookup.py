@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import Problem, TestbedError
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import passthrough, vmx
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu_spec import read_gpus
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardware_spec import hardware_actual
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import DiskActual, NicActual, VmActual
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.sdk import vim, vmodl
@@ -134,11 +135,12 @@ def vm_actual(reference: Any, values: dict[str, Any], networks: dict[str, str]) 
         controller_keys={item.busNumber: item.key for item in scsi.values()},
         disks=tuple(_disks(devices, scsi)),
         nics=tuple(_nics(devices, networks)),
+        gpus=read_gpus(devices),
+        host=values["runtime.host"]._moId if values.get("runtime.host") else "",
         video_key=video.key if video else 0,
         video_3d=bool(video and video.enable3DSupport),
         hardware=hardware_actual(config),
         passthrough=passthrough.devices(devices),
-        host=values["runtime.host"]._moId if values.get("runtime.host") else "",
         change_version=config.changeVersion or "",
         uuid=config.uuid or "",
         instance_uuid=config.instanceUuid or "",

@@ -40,6 +40,21 @@ class NicActual:
 
 
 @dataclass(frozen=True)
+class GpuActual:
+    """A GPU device of a VM; ids are unsigned, ``assigned`` is what a running VM's dynamic device got."""
+
+    key: int
+    mode: str
+    address: str = ""
+    system_id: str = ""
+    vendor_id: int = 0
+    device_id: int = 0
+    label: str = ""
+    profile: str = ""
+    assigned: str = ""
+
+
+@dataclass(frozen=True)
 class VmActual:
     """A VM or template as the property collector shows it.
 
@@ -60,11 +75,12 @@ class VmActual:
     controller_keys: Mapping[int, int] = field(default_factory=dict)  # SCSI bus number -> device key
     disks: tuple[DiskActual, ...] = ()
     nics: tuple[NicActual, ...] = ()
+    gpus: tuple[GpuActual, ...] = ()
+    host: str = ""  # id of the host that it runs on, or would
     video_key: int = 0
     video_3d: bool = False
     hardware: HardwareActual = field(default_factory=HardwareActual)
     passthrough: tuple[Device, ...] = ()
-    host: str = ""  # id of the host that it runs on, or would
     change_version: str = ""
     uuid: str = ""
     instance_uuid: str = ""

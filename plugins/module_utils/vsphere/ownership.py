@@ -55,7 +55,7 @@ def digest(wish: VmWish) -> str:
     Only what differs from the defaults counts, so that a field which a later version adds changes no digest.
     """
     told = _told(wish)
-    for name in ("name", "lifecycle"):
+    for name in ("name", "lifecycle", "gpu_choice"):
         told.pop(name, None)
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:12]
 

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import Problem, TestbedError, one_problem
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import hardware, ownership, vmx
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu_plan import gpu_rows, mmio_keys, moves
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import (
     DATA_BUS,
     PVSCSI,
@@ -31,6 +32,7 @@ Kind = Literal[
     "clone",
     "reconfigure",
     "upgrade",
+    "relocate",
     "power_on",
     "shutdown",
     "power_off",
@@ -126,7 +128,7 @@ def extra_config(wish: VmWish) -> dict[str, str]:
         keys["sched.mem.pshare.enable"] = "FALSE"
     if not tweaks.accel_3d:
         keys["mks.enable3d"] = "FALSE"
-    keys |= guestinfo(wish) | dict(tweaks.extra_config)
+    keys |= mmio_keys(wish.gpu_choice, tweaks.extra_config) | guestinfo(wish) | dict(tweaks.extra_config)
     return keys | {vmx.KEYS: vmx.keys_mark(keys)}
 
 
@@ -147,6 +149,7 @@ def compare(wish: VmWish, actual: VmActual) -> list[Change]:
     return (
         changes
         + _key_changes(extra_config(wish), actual.extra_config)
+        + [Change(*row) for row in gpu_rows(wish, actual)]
         + _disk_changes(wish, actual)
         + _network_changes(wish, actual)
     )
@@ -266,7 +269,7 @@ def plan(wish: VmWish, actual: VmActual | None, source: VmActual | None, marks: 
     _check_source(wish, actual)
     _check_customization(wish, actual)
     changes = tuple(compare(wish, actual))
-    reconfigure += _configure(changes)
+    reconfigure += _move(changes, wish) if moves(wish, actual) else _configure(changes)
     if wish.lifecycle.power == "off":
         return ([] if actual.power == "poweredOff" else [Operation("power_off")]) + reconfigure
     return _around_changes(wish, actual, changes, reconfigure)
@@ -283,6 +286,17 @@ def _partition(changes: Iterable[Change]) -> tuple[tuple[Change, ...], tuple[Cha
     """The change of the hardware version, and the others."""
     upgrade = tuple(change for change in changes if change.what == "hardware_version")
     return upgrade, tuple(change for change in changes if change not in upgrade)
+
+
+def _move(changes: tuple[Change, ...], wish: VmWish) -> list[Operation]:
+    """To the host of the chosen GPUs; what is passed through on the old host has to go first."""
+    gpus = [change for change in changes if change.what.startswith("gpu[")]
+    gone = tuple(replace(change, after=None) for change in gpus if change.before)
+    new = tuple(replace(change, before=None) for change in gpus if change.after)
+    rest = tuple(change for change in changes if change not in gpus)
+    relocate = Operation("relocate", (Change("host", None, wish.gpu_choice.host_name if wish.gpu_choice else ""),))
+    first, last = (_configure(gone + rest), new) if gone else ([], rest + new)
+    return [*first, relocate, *_configure(last)]
 
 
 def _clone(wish: VmWish, source: VmActual, marks: Marks) -> list[Operation]:
@@ -304,7 +318,10 @@ def _clone(wish: VmWish, source: VmActual, marks: Marks) -> list[Operation]:
     changes += _mark_changes(wish, marks)
     changes.append(Change(f"extra_config.{vmx.TEMPLATE}", None, str(wish.template)))
     upgrade, rest = _partition(changes)
-    return [Operation("clone", rest), *_configure(upgrade)]
+    # What the template's hardware version cannot carry comes after the upgrade, which a clone call cannot do.
+    late = tuple(change for change in rest if upgrade and change.what.startswith("gpu[") and change.after)
+    early = tuple(change for change in rest if change not in late)
+    return [Operation("clone", early), *_configure((*upgrade, *late))]
 
 
 def _mark_changes(wish: VmWish, marks: Marks) -> list[Change]:

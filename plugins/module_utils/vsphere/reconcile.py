@@ -87,6 +87,9 @@ class Driver(Protocol):
     def start(self, machine: Machine, operation: Operation) -> Any:
         """Start one operation in vCenter and return its task."""
 
+    def recover(self, machine: Machine) -> bool:
+        """Whether a fault that a mere retry does not mend is mended by planning again; may set ``machine.error``."""
+
     def slots(self, machine: Machine, operation: Operation, slots: Slots) -> Mapping[str, int]:
         """The slots that the operation takes."""
 
@@ -432,12 +435,14 @@ class Reconciler:
 
     def _failed(self, machine: Machine, fault: Any) -> None:
         meaning = faults.meaning(fault)
-        if fault is None or meaning.retry:
+        if fault is None or meaning.retry or self._driver.recover(machine):
             machine.retries += 1
             if machine.retries <= MAX_RETRIES:
                 self._look_again(machine)
                 return
-        machine.fail(meaning.error_code, f"'{machine.operation}' to succeed", faults.describe(fault), meaning.advice)
+        if machine.error is None:
+            expected, found = f"'{machine.operation}' to succeed", faults.describe(fault)
+            machine.fail(meaning.error_code, expected, found, meaning.advice)
 
     def _settle(self, machine: Machine) -> None:
         """The VM is being made by somebody, most likely by ourselves before we were killed."""

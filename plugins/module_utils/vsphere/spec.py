@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import hardware_spec
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu_spec import gpu_device
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import DATA_BUS, VmActual, disk_unit
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.placement import Place
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan import KB_PER_GB, Change
@@ -86,6 +87,14 @@ def _hardware_writer(write: Callable[[Any, Any], None]) -> Callable[[_Draft, Cha
     return lambda draft, change: write(draft.spec, change.after)
 
 
+def _write_gpu(draft: _Draft, change: Change) -> None:
+    index, choice = int(change.what.removeprefix("gpu[").removesuffix("]")), draft.wish.gpu_choice
+    if change.before:
+        draft.devices.append(_device("remove", draft.actual.devices[change.before["key"]]))
+    if change.after and choice:
+        draft.devices.append(_device("add", gpu_device(choice.picks[index], index)))
+
+
 # One writer for each kind of change that compare() in plan.py finds; disks need a look at all of theirs at once.
 _WRITERS: dict[str, Callable[[_Draft, Change], None]] = {
     "cpus": _write_cpus,
@@ -96,6 +105,7 @@ _WRITERS: dict[str, Callable[[_Draft, Change], None]] = {
     "extra_config": _write_extra_config,
     "networks": _write_network,
     **{what: _hardware_writer(write) for what, write in hardware_spec.WRITERS.items()},
+    "gpu": _write_gpu,
 }
 
 

@@ -15,6 +15,8 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.customi
     Customization,
     read_customization,
 )
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu import Choice
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu_wish import GpuWish, read_gpus
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardware import (
     FIELDS as HARDWARE_FIELDS,
 )
@@ -95,10 +97,12 @@ class VmWish:
     memory_mb: int
     disks: tuple[Disk, ...] = ()
     networks: tuple[Network, ...] = ()
+    gpu: tuple[GpuWish, ...] = ()
     placement: Placement = Placement()
     customization: Customization = field(default_factory=Customization)
     tweaks: Tweaks = Tweaks()
     lifecycle: Lifecycle = Lifecycle()
+    gpu_choice: Choice | None = None  # not wished: which devices fleet has chosen for ``gpu``
 
     @property
     def hostname(self) -> str:
@@ -220,8 +224,6 @@ def _one(raw: Mapping[str, Any]) -> tuple[VmWish, list[Problem]]:
     for key in raw:
         if key != "name" and key not in FIELDS:
             reader.bad(str(key), "a variable of the wish", key, nearest(f"vm_{key}", [f"vm_{f}" for f in FIELDS]))
-    if raw.get("gpu"):
-        reader.bad("gpu", "an empty list, because this version of fleet attaches no GPU yet", raw["gpu"])
     memory_mb = reader.integer("memory_mb", raw.get("memory_mb"), 4, 25_165_824, "MB", 4)
     if memory_mb % 4:
         reader.bad("memory_mb", "a multiple of 4 MB, as ESXi demands", memory_mb)
@@ -231,6 +233,7 @@ def _one(raw: Mapping[str, Any]) -> tuple[VmWish, list[Problem]]:
         reader.bad("disks", "a name of its own for each disk", ", ".join(sorted(repeated)))
     if len(disks) > 15:
         reader.bad("disks", "at most 15 data disks, what one controller carries", len(disks))
+    tweaks = _tweaks(reader, raw.get("tweaks"))
     wish = VmWish(
         name=name,
         template=read_template(reader, raw.get("template")),
@@ -238,9 +241,15 @@ def _one(raw: Mapping[str, Any]) -> tuple[VmWish, list[Problem]]:
         memory_mb=memory_mb,
         disks=disks,
         networks=reader.listing("networks", raw.get("networks"), lambda path, item: _network(reader, path, item)),
+        gpu=read_gpus(
+            reader,
+            raw.get("gpu"),
+            reserve_memory=tweaks.reserve_memory,
+            hardware_version=tweaks.hardware.hardware_version,
+        ),
         placement=_placement(reader, raw.get("placement")),
         customization=read_customization(reader, raw.get("customization")),
-        tweaks=_tweaks(reader, raw.get("tweaks")),
+        tweaks=tweaks,
         lifecycle=_lifecycle(reader, raw.get("lifecycle")),
     )
     check_wish(reader, wish.tweaks.hardware, wish.cpus, reserve_memory=wish.tweaks.reserve_memory)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import TestbedError
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import reconcile
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.limits import Slots
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import VmActual
@@ -44,6 +45,7 @@ class FakeVcenter:
     lost: int = 0
     renewed: int = 0
     plans: int = 0
+    recoveries: list[bool | TestbedError] = field(default_factory=list)
 
     # the clock
     def monotonic(self) -> float:
@@ -100,6 +102,15 @@ class FakeVcenter:
     def renew(self) -> None:
         self.renewed += 1
         self.expired = False
+
+    def recover(self, machine: Machine) -> bool:
+        if not self.recoveries:
+            return False
+        outcome = self.recoveries.pop(0)
+        if isinstance(outcome, TestbedError):
+            machine.error = outcome
+            return False
+        return outcome
 
     def slots(self, machine: Machine, operation: Operation, slots: Slots) -> dict[str, int]:
         return slots.keys(operation.kind, source="template")
@@ -221,6 +232,24 @@ def test_a_fault_stops_its_vm_and_no_other(vcenter: FakeVcenter) -> None:
     run(vcenter, todo)
     assert [machine.error is None for machine in todo] == [True, False, True]
     assert "NoDiskSpace: no space" in str(todo[1].error)
+
+
+@pytest.mark.parametrize("recovered", [True, False])
+def test_what_the_driver_can_mend_is_planned_again(vcenter: FakeVcenter, recovered: bool) -> None:
+    vcenter.faults["a"] = [vim.fault.GenericVmConfigFault(reason="in use")]
+    vcenter.recoveries = [recovered]
+    todo = machines("a")
+    run(vcenter, todo)
+    assert (todo[0].error is None) is recovered
+
+
+def test_what_the_driver_knows_of_a_fault_is_the_error(vcenter: FakeVcenter) -> None:
+    vcenter.faults["a"] = [vim.fault.GenericVmConfigFault(reason="in use")]
+    vcenter.recoveries = [TestbedError("no_gpu", [])]
+    todo = machines("a")
+    run(vcenter, todo)
+    assert todo[0].error is not None
+    assert todo[0].error.error_code == "no_gpu"
 
 
 def test_endless_conflict_ends_in_a_message(vcenter: FakeVcenter) -> None:

@@ -91,7 +91,7 @@ def test_power_on_survives_yaml_reading_on_as_a_boolean(value: Any) -> None:
         ({"disks": [{"name": str(n), "size_gb": 1} for n in range(16)]}, ["at most 15 data disks", "16"]),
         ({"disks": [{"name": "x", "size_gb": 1, "provisioning": "thick"}]}, ["lazy_zeroed, eager_zeroed, thin"]),
         ({"networks": [{"network": "a", "adapter": "e1000"}]}, ["vm_networks[0].adapter", "vmxnet3"]),
-        ({"gpu": [{"profile": "a10-4c"}]}, ["vm_gpu", "no GPU yet"]),
+        ({"gpu": [{"profile": "a10-4c"}]}, ["vm_gpu[0].mode", "one of static, dynamic, vgpu", "found nothing"]),
         ({"placement": {"cluser": "x"}}, ["vm_placement.cluser", "did you mean 'cluster'?"]),
         ({"placement": {"cluster": 3}}, ["vm_placement.cluster", "a text"]),
         ({"customization": {"method": "sysprep"}}, ["vm_customization.method", "cloud_init, spec, none"]),

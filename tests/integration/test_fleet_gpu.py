@@ -1,0 +1,337 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""GPUs against the lab's vCenter: the 12 cases for each mode, whole hosts, races, and what errors say (D1-D10)."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import TestbedError
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import lookup
+from pyVim.task import WaitForTask
+from pyVmomi import vim
+
+from tests.integration.conftest import Lab, wish
+from tests.integration.test_fleet import session, vm_names, writes
+
+pytestmark = pytest.mark.integration
+
+Gpus = list[dict[str, str]]
+ANY_A10: Gpus = [{"mode": "static", "model": "A10"}]
+MODES: dict[str, Gpus] = {
+    "address": [{"mode": "static", "address": "0000:86:00.0"}],
+    "model": ANY_A10,
+    "dynamic": [{"mode": "dynamic", "vendor_id": "10de", "device_id": "2236"}],
+    "vgpu": [{"mode": "vgpu", "profile": "nvidia_a10-4c"}],
+}
+OFF = {"lifecycle": {"power": "off"}}
+each_mode = pytest.mark.parametrize("gpus", MODES.values(), ids=MODES)
+check_and_real = pytest.mark.parametrize("check", [True, False], ids=["check", "real"])
+
+
+def gpu_wish(name: str, gpus: Gpus, **fields: Any) -> dict[str, Any]:
+    return wish(name, gpu=gpus, disks=[], **fields)
+
+
+def devices(lab: Lab, name: str) -> list[Any]:
+    with session(lab) as content:
+        config = lookup.find_vms(content, [name])[name].config
+        return [device for device in config.hardware.device if isinstance(device, vim.vm.device.VirtualPCIPassthrough)]
+
+
+def refusal(lab: Lab, *vms: dict[str, Any]) -> TestbedError:
+    """The error of a call that has to write nothing."""
+    since = len(lab.calls())
+    with pytest.raises(TestbedError) as caught:
+        lab.fleet(*vms)
+    assert writes(lab, since) == []
+    return caught.value
+
+
+@check_and_real
+@each_mode
+def test_create(lab: Lab, gpus: Gpus, check: bool) -> None:
+    since = len(lab.calls())
+    first = lab.fleet(gpu_wish("a", gpus), check=check)
+    assert first.error is None
+    assert first.changed
+    assert first.after["a"]["gpu[0]"]["mode"] == gpus[0]["mode"]
+    assert first.after["a"]["extra_config.pciPassthru.use64bitMMIO"] == "TRUE"
+    if check:
+        assert writes(lab, since) == []
+        assert lab.fleet(gpu_wish("a", gpus), check=True).changed
+        return
+    assert len(devices(lab, "a")) == 1
+    assert first.vms["a"]["power"] == "poweredOn"
+    assert first.vms["a"]["gpu"][0]["host"].startswith("esx-0")
+    since = len(lab.calls())
+    again = lab.fleet(gpu_wish("a", gpus))
+    assert not again.changed
+    assert writes(lab, since) == []
+    assert again.vms["a"]["gpu"] == first.vms["a"]["gpu"]
+
+
+@check_and_real
+@each_mode
+def test_delete(lab: Lab, gpus: Gpus, check: bool) -> None:
+    lab.fleet(gpu_wish("a", gpus))
+    since = len(lab.calls())
+    assert lab.fleet({"name": "a"}, state="absent", check=check).changed
+    if check:
+        assert writes(lab, since) == []
+    assert vm_names(lab) == (["a"] if check else [])
+    assert lab.fleet({"name": "a"}, state="absent").changed is check
+    assert not lab.fleet(gpu_wish("a", gpus), check=True).error, "the device is free again"
+
+
+STEPS = [("address", "dynamic"), ("dynamic", "vgpu"), ("vgpu", "model"), ("model", "address")]
+
+
+@check_and_real
+@pytest.mark.parametrize(("before", "after"), STEPS)
+def test_change(lab: Lab, before: str, after: str, check: bool) -> None:
+    """From mode to mode, over hosts where need be; the same once more changes nothing."""
+    lab.fleet(gpu_wish("a", MODES[before], **OFF))
+    new = gpu_wish("a", MODES[after], **OFF)
+    since = len(lab.calls())
+    first = lab.fleet(new, check=check)
+    assert first.error is None
+    assert first.changed or before == "model"  # which may have been that very address
+    if check:
+        assert writes(lab, since) == []
+    assert lab.fleet(new).changed is (check and first.changed)
+    assert not lab.fleet(new).changed
+    assert len(devices(lab, "a")) == 1
+    on = lab.fleet(gpu_wish("a", MODES[after]))
+    assert on.error is None
+    assert on.vms["a"]["gpu"][0]["mode"] == MODES[after][0]["mode"]
+
+
+@check_and_real
+def test_removal_from_the_wish(lab: Lab, check: bool) -> None:
+    lab.fleet(gpu_wish("a", MODES["address"] + ANY_A10, **OFF))
+    assert len(devices(lab, "a")) == 2
+    for wanted in (ANY_A10, []):
+        since = len(lab.calls())
+        first = lab.fleet(gpu_wish("a", wanted, **OFF), check=check)
+        assert first.changed
+        if check:
+            assert writes(lab, since) == []
+            continue
+        assert not lab.fleet(gpu_wish("a", wanted, **OFF)).changed
+        assert len(devices(lab, "a")) == len(wanted)
+    if not check:
+        with session(lab) as content:
+            keys = {option.key for option in lookup.find_vms(content, ["a"])["a"].config.extraConfig}
+        assert not [key for key in keys if key.startswith("pciPassthru.")]
+
+
+def test_the_vm_is_what_was_wished(lab: Lab) -> None:
+    """Read by a plain pyVmomi session, property by property."""
+    lab.fleet(gpu_wish("a", MODES["address"] + ANY_A10))
+    with session(lab) as content:
+        machine = lookup.find_vms(content, ["a"])["a"]
+        keys = {option.key: option.value for option in machine.config.extraConfig}
+        assert machine.config.memoryReservationLockedToMax
+        assert machine.config.memoryAllocation.reservation == 2048
+        assert machine.runtime.host.name == "esx-01.lab"
+        offered = machine.runtime.host.parent.environmentBrowser.QueryConfigTarget(machine.runtime.host).pciPassthrough
+        systems = {item.systemId for item in offered}
+    assert (keys["pciPassthru.use64bitMMIO"], keys["pciPassthru.64bitMMIOSizeGB"]) == ("TRUE", "128")
+    backings = [device.backing for device in devices(lab, "a")]
+    assert [backing.id for backing in backings] == ["0000:86:00.0", "0000:3b:00.0"]
+    assert {(backing.vendorId, backing.deviceId) for backing in backings} == {(4318, "2236")}
+    assert {backing.systemId for backing in backings} == systems
+
+
+def test_every_device_of_a_model_is_given_out_once_and_then_there_is_an_error(lab: Lab) -> None:
+    vms = [gpu_wish(name, ANY_A10) for name in "abc"]
+    made = lab.fleet(*vms)
+    assert made.error is None
+    found = {(row["host"], row["address"]) for vm in made.vms.values() for row in vm["gpu"]}
+    assert found == {("esx-01.lab", "0000:3b:00.0"), ("esx-01.lab", "0000:86:00.0"), ("esx-02.lab", "0000:3b:00.0")}
+    error = refusal(lab, *vms, gpu_wish("d", ANY_A10))
+    assert error.error_code == "no_gpu"
+    for part in (
+        "d: vm_gpu[0]: expected a free device of model 'A10' on a host of cluster 'gpu-cluster'",
+        "0000:86:00.0 NVIDIA A10 [10de:2236] held by",
+        "esx-02.lab: 0000:3b:00.0 NVIDIA A10",
+        "remove a VM that holds one",
+    ):
+        assert part in str(error)
+    for name in "abc":
+        assert f"'{name}'" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "fields", "parts"),
+    [
+        (
+            [{"mode": "static", "address": "0000:af:00.0"}],
+            {},
+            ["0000:af:00.0 NVIDIA T4 [10de:1eb8] passthrough enabled but not active", "Next: reboot host esx-02.lab"],
+        ),
+        (
+            [{"mode": "vgpu", "profile": "nvidia_t4-16c"}],
+            {},
+            [
+                "graphics type 'shared', vGPU needs 'sharedDirect'",
+                "Next: set the graphics type of 0000:5e:00.0 on host esx-03",
+            ],
+        ),
+        ([{"mode": "static", "model": "H100"}], {}, ["model 'H100'", "Next: wish for a device from this list"]),
+        (
+            ANY_A10,
+            {"placement": {"host": "esx-03.lab"}},
+            ["on host 'esx-03.lab'", "0000:3b:00.0 NVIDIA A10 [10de:2236] serves vGPUs"],
+        ),
+        (
+            [{"mode": "dynamic", "vendor_id": "10de", "device_id": "20f1"}],
+            {},
+            ["device 10de:20f1", "esx-01.lab: 0000:3b"],
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_made(
+    lab: Lab, gpus: Gpus, fields: dict[str, Any], parts: list[str]
+) -> None:
+    error = refusal(lab, gpu_wish("good", ANY_A10), gpu_wish("bad", gpus, **fields))
+    assert error.error_code == "no_gpu"
+    for part in ["bad: vm_gpu[0]", *parts]:
+        assert part in str(error)
+
+
+def test_a_running_vm_needs_to_be_powered_off(lab: Lab) -> None:
+    lab.fleet(gpu_wish("a", []))
+    with session(lab) as content:
+        host = lookup.find_vms(content, ["a"])["a"].runtime.host.name
+    error = refusal(lab, gpu_wish("a", ANY_A10))
+    if host == "esx-03.lab":
+        assert "power the VM off" in str(error)
+    else:
+        assert error.error_code == "needs_power_off"
+
+
+def test_bios_firmware_is_refused(lab: Lab) -> None:
+    lab.fleet(gpu_wish("a", [], **OFF))
+    with session(lab) as content:
+        machine = lookup.find_vms(content, ["a"])["a"]
+        WaitForTask(machine.ReconfigVM_Task(vim.vm.ConfigSpec(firmware="bios")))
+    error = refusal(lab, gpu_wish("a", ANY_A10, **OFF))
+    assert error.error_code == "gpu_needs_efi"
+    assert "BIOS firmware in VM 'a'" in str(error)
+
+
+def test_dynamic_devices_raise_the_hardware_version(lab: Lab) -> None:
+    wanted = gpu_wish("old", MODES["dynamic"])
+    keys = {"nanobanana.owner": "tests", "nanobanana.template": "nano-banana/nano-banana-baseline-template"}
+    with session(lab) as content:
+        center = next(item for item in content.rootFolder.childEntity if item.name == "DC0")
+        folder = next(item for item in center.vmFolder.childEntity if item.name == "nano-banana")
+        pool = center.hostFolder.childEntity[0].resourcePool
+        spec = vim.vm.ConfigSpec(
+            name="old",
+            version="vmx-15",
+            firmware="efi",
+            guestId="ubuntu64Guest",
+            numCPUs=1,
+            memoryMB=1024,
+            files=vim.vm.FileInfo(vmPathName="[vmfs-01]"),
+            extraConfig=[vim.option.OptionValue(key=key, value=value) for key, value in keys.items()],
+        )
+        WaitForTask(folder.CreateVM_Task(config=spec, pool=pool))
+    made = lab.fleet(wanted)
+    assert made.error is None
+    assert made.vms["old"]["operations"][0].startswith("upgrade")
+    with session(lab) as content:
+        assert lookup.find_vms(content, ["old"])["old"].config.version == "vmx-17"
+    assert not lab.fleet(wanted).changed
+
+
+def test_two_plays_that_race_for_the_same_devices_never_share_one(lab: Lab) -> None:
+    plays = [[gpu_wish(f"{play}{number}", ANY_A10) for number in range(2)] for play in "ab"]
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = [item.result() for item in [pool.submit(lab.fleet, *vms, run=f"r{vms}") for vms in plays]]
+    rows = [
+        (row["host"], row["address"])
+        for item in outcomes
+        for vm in item.vms.values()
+        for row in vm.get("gpu", ())
+        if vm["power"] == "poweredOn"
+    ]
+    assert len(rows) == len(set(rows)) == 3, "three devices, each in one running VM"
+    errors = [str(item.error) for item in outcomes if item.error]
+    assert len(errors) == 1
+    assert "vm_gpu[0]: expected a free device of model 'A10'" in errors[0]
+
+
+def test_two_plays_with_the_same_wish_end_in_the_same_place(lab: Lab) -> None:
+    vms = [gpu_wish(name, ANY_A10) for name in "abc"]
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = [item.result() for item in [pool.submit(lab.fleet, *vms) for _play in range(2)]]
+    assert [item.error for item in outcomes] == [None, None]
+    assert not lab.fleet(*vms).changed
+    assert vm_names(lab) == ["a", "b", "c"]
+
+
+def test_a_device_taken_by_somebody_else_before_power_on_is_replaced(lab: Lab) -> None:
+    """The loser of a race finds its device in use at power-on; the next free one is on another host."""
+    lab.fleet(gpu_wish("a", ANY_A10, placement={"host": "esx-02.lab"}, **OFF))
+    lab.fleet(gpu_wish("theirs", ANY_A10, placement={"host": "esx-01.lab"}, **OFF), owner="somebody")
+    try:
+        with session(lab) as content:
+            machine = lookup.find_vms(content, ["theirs"])["theirs"]
+            loser = lookup.find_vms(content, ["a"])["a"]
+            stolen = next(
+                item for item in loser.config.hardware.device if isinstance(item, vim.vm.device.VirtualPCIPassthrough)
+            )
+            own = next(
+                item for item in machine.config.hardware.device if isinstance(item, vim.vm.device.VirtualPCIPassthrough)
+            )
+            change = vim.vm.device.VirtualDeviceSpec
+            WaitForTask(
+                machine.ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=[change(operation="remove", device=own)]))
+            )
+            WaitForTask(machine.RelocateVM_Task(vim.vm.RelocateSpec(host=loser.runtime.host)))
+            new = vim.vm.device.VirtualPCIPassthrough(key=-1, backing=stolen.backing)
+            WaitForTask(machine.ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=[change(operation="add", device=new)])))
+            WaitForTask(machine.PowerOnVM_Task())
+        made = lab.fleet(gpu_wish("a", ANY_A10))
+        assert made.error is None
+        assert made.vms["a"]["gpu"][0]["host"] == "esx-01.lab"
+        assert made.vms["a"]["power"] == "poweredOn"
+        assert not lab.fleet(gpu_wish("a", ANY_A10)).changed
+        named = gpu_wish("a", [{"mode": "static", "address": "0000:3b:00.0"}], placement={"host": "esx-02.lab"})
+        assert "'theirs'" in str(refusal(lab, named | {"name": "b"}))
+    finally:
+        lab.fleet(state="absent", all_owned=True, owner="somebody")
+
+
+def test_a_playbook_gives_a_gpu_and_shows_which(lab: Lab, tmp_path: Path) -> None:
+    """Through Ansible's own reading of arguments, which fills in what an entry does not name."""
+    vms = [gpu_wish("a", MODES["dynamic"]), gpu_wish("b", [{"mode": "static", "model": "T4"}])]
+    task = {
+        "name": "Make",
+        "nanobanana.testbed.fleet": {**lab.connection(), "owner": "tests", "vms": vms},
+        "register": "made",
+    }
+    wanted = ["made.vms.a.gpu[0].device_id == '2236'", "made.vms.b.gpu[0].address == '0000:5e:00.0'"]
+    check = {"name": "See", "ansible.builtin.assert": {"that": wanted}}
+    (tmp_path / "play.yml").write_text(
+        yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "tasks": [task, check]}])
+    )
+    done = lab.playbook("-i", "/dev/null", str(tmp_path / "play.yml"))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_gpu_means_that_no_host_is_asked(lab: Lab) -> None:
+    since = len(lab.calls())
+    lab.fleet(gpu_wish("a", []))
+    without = [call["method"] for call in lab.calls()[since:]]
+    assert "QueryConfigTarget" not in without
+    since = len(lab.calls())
+    lab.fleet(gpu_wish("b", ANY_A10), check=True)
+    assert "QueryConfigTarget" in [call["method"] for call in lab.calls()[since:]]
