@@ -58,7 +58,7 @@ def test_the_vms_of_one_owner_are_hosts(lab: Lab, tmp_path: Path) -> None:
     }
     assert lab.password not in done.stdout + done.stderr
     assert "s3cret" not in done.stdout
-    assert set(writes(lab, since)) <= {"Destroy_Task", "PowerOffVM_Task"}, "only our own clean-up writes"
+    assert set(writes(lab, since)) <= {"Destroy_Task", "PowerOffVM_Task", "ShutdownGuest"}, "only our clean-up writes"
 
 
 def test_the_connection_comes_from_the_environment_and_templates(lab: Lab, tmp_path: Path) -> None:
