@@ -25,6 +25,7 @@ from .model import (
     ENDED,
     PREVIEW,
     STAGES,
+    STAND_IN_CHECKS,
     UNFINISHED,
     WARNED,
     Evidence,
@@ -38,8 +39,6 @@ from .model import (
 )
 
 SLOWEST = 8
-# The checks whose warning means that something else took the place of what was wished.
-STAND_IN_CHECKS = {"guest.os": "Operating system", "guest.machine": "Machine", "guest.python": "Python"}
 
 
 @dataclass

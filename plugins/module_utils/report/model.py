@@ -18,6 +18,8 @@ STAGES = ("platform", "provision", "configure", "guest", "verify", "teardown")
 ENDED, UNFINISHED, BROKEN_OFF = "ended", "unfinished", "broken off"
 SIMULATED = "(simulated)"
 PREVIEW = "preview"
+# The checks whose warning means that something else took the place of what was wished, and what that is called.
+STAND_IN_CHECKS = {"guest.os": "Operating system", "guest.machine": "Machine", "guest.python": "Python"}
 
 
 @dataclass(frozen=True)
@@ -144,5 +146,5 @@ class Report:
             check
             for host in self.hosts
             for check in host.checks
-            if check.status == WARNED and check.id not in ("guest.os", "guest.python")
+            if check.status == WARNED and check.id not in STAND_IN_CHECKS
         )
