@@ -159,6 +159,7 @@ def connected(connection: Connection) -> Iterator[Session]:
             sslContext=context,
             httpConnectionTimeout=ANSWER_SECONDS,
         )
+    # HTTPS without a vCenter is a bare Exception in pyVmomi; explain() raises again what it does not know.
     except Exception as error:
         raise explain(connection, error) from error
     finally:
