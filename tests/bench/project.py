@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import plan, vmx
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import compare, vmx
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.wish import parse_wishes
 
 OWNER = "bench"
@@ -50,7 +50,7 @@ def settings(count: int, note: str) -> dict[str, dict[str, str]]:
         vmx.EXPIRES: "2099-01-01T00:00:00Z",
         vmx.TEMPLATE: f"{LIBRARY}/{TEMPLATE}",
     }
-    return {wish.name: plan.extra_config(wish) | marks for wish in parse_wishes(wishes(count, note))}
+    return {wish.name: compare.extra_config(wish) | marks for wish in parse_wishes(wishes(count, note))}
 
 
 FLEET_PLAY = [

@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.nanobanana.testbed.plugins.doc_fragments.vsphere import ModuleDocFragment
+from ansible_collections.nanobanana.testbed.plugins.doc_fragments import vms as vms_fragment
+from ansible_collections.nanobanana.testbed.plugins.doc_fragments import vsphere as vsphere_fragment
 from ansible_collections.nanobanana.testbed.plugins.module_utils.argument_spec import vsphere_spec
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import vmx, wish
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import vm_spec, vmx, wish
 from ansible_collections.nanobanana.testbed.plugins.modules import fleet
 
 ROOT = Path(__file__).parents[2]
@@ -43,13 +44,14 @@ def specified(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_shared_options_are_documented_as_they_are() -> None:
-    fragment = yaml.safe_load(ModuleDocFragment.DOCUMENTATION)["options"]
+    fragment = yaml.safe_load(vsphere_fragment.ModuleDocFragment.DOCUMENTATION)["options"]
     assert documented(fragment) == specified(vsphere_spec())
 
 
 def test_the_options_of_fleet_are_documented_as_they_are() -> None:
     own = {name: option for name, option in fleet.argument_spec().items() if name not in vsphere_spec()}
-    assert documented(yaml.safe_load(fleet.DOCUMENTATION)["options"]) == specified(own)
+    fragment = yaml.safe_load(vms_fragment.ModuleDocFragment.DOCUMENTATION)["options"]
+    assert documented(yaml.safe_load(fleet.DOCUMENTATION)["options"] | fragment) == specified(own)
 
 
 def test_no_two_vms_share_a_default() -> None:
@@ -66,15 +68,15 @@ def test_no_two_vms_share_a_default() -> None:
 
 
 def test_the_module_takes_the_fields_that_the_wish_reads() -> None:
-    assert set(fleet.VM_SPEC) == {"name", *wish.FIELDS}
+    assert set(vm_spec.VM_SPEC) == {"name", *wish.FIELDS}
 
 
 def test_every_key_that_fleet_writes_is_in_the_vmx_table() -> None:
-    from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import plan
+    from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import compare
 
     raw = {"name": "a", "template": {"library": "l", "item": "i"}, "cpus": 1, "memory_mb": 4}
     wished = wish.parse_wishes([raw | {"customization": {"userdata": "x"}}])[0]
-    assert set(plan.extra_config(wished)) <= set(vmx.BY_KEY)
+    assert set(compare.extra_config(wished)) <= set(vmx.BY_KEY)
 
 
 def test_requirements_yml_names_what_the_ansible_package_carries() -> None:

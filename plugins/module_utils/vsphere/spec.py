@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import hardware_spec
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.compare import KB_PER_GB, Change
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu_spec import gpu_device
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import DATA_BUS, VmActual, disk_unit
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.placement import Place
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan import KB_PER_GB, Change
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.sdk import vim
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.sources import Source
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.wish import Disk, VmWish

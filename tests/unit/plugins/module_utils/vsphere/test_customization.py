@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import TestbedError
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import vmx
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.compare import guestinfo
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.customization import computer_name
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.guest_specs import GuestSpecs, has_ended
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import VmActual
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan import Marks, customized, guestinfo, plan
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan import Marks, customized, plan
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.wish import VmWish, parse_wishes
 from pyVmomi import vim
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import TestbedError
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import vmx
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.compare import extra_config
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu import Choice, Gpu, Pick
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu_desk import gpu_host
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu_plan import (
@@ -21,12 +22,7 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu_spe
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu_wish import GpuWish
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardware import HardwareActual
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import GpuActual, VmActual
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan import (
-    Marks,
-    Operation,
-    extra_config,
-    plan,
-)
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan import Marks, Operation, plan
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.spec import config_spec
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.wish import VmWish, parse_wishes
 from pyVmomi import vim

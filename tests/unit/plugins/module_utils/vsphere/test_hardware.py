@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import TestbedError
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.compare import extra_config
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardware import (
     UNLIMITED,
     Hardware,
@@ -18,7 +19,7 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardwar
     read_hardware,
 )
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import VmActual
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan import Marks, extra_config, plan
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan import Marks, plan
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.reader import Reader
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.wish import VmWish, parse_wishes
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import TestbedError
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.compare import extra_config
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.lifecycle import gently
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import VmActual
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.passthrough import (
@@ -23,7 +24,6 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan im
     Marks,
     Operation,
     diff,
-    extra_config,
     plan,
     plan_reboot,
     plan_removal,

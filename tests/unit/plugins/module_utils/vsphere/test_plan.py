@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import TestbedError
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.compare import extra_config, guestinfo
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import (
     PVSCSI,
     DiskActual,
@@ -22,8 +23,6 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan im
     Marks,
     changes_anything,
     diff,
-    extra_config,
-    guestinfo,
     plan,
     plan_removal,
 )

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import TestbedError
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import vmx
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.compare import compare, extra_config
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import VmActual
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan import compare, extra_config
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.wish import VmWish, parse_wishes
 
 
