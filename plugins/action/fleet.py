@@ -18,6 +18,7 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import T
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import wish
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.customization import userdata_text
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.progress import readable
+from ansible_collections.nanobanana.testbed.plugins.plugin_utils import here
 from ansible_collections.nanobanana.testbed.plugins.plugin_utils.connection import connection_args
 
 LOOK_SECONDS = 1.0
@@ -44,7 +45,15 @@ class ActionModule(ActionBase):
         args.setdefault("watch_pid", os.getppid())
         with _shown_progress() as file:
             args.setdefault("progress_file", str(file))
-            return result | self._module(args, variables)
+            return result | self._work(args, variables)
+
+    def _work(self, args: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        # Imported where it is used: a wish that is refused needs no pyVmomi.
+        from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import call, sdk
+
+        if not (sdk.HAS_PYVMOMI and here.possible(self, variables)):
+            return self._module(args, variables)
+        return here.run(call.argument_spec(), args, call.run, check=self._task.check_mode)
 
     def _module(self, args: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         return dict(self._execute_module(module_name=self._task.action, module_args=args, task_vars=variables))

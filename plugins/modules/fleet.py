@@ -318,86 +318,20 @@ error_code:
   sample: unknown_object
 """
 
-from typing import Any
-
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.nanobanana.testbed.plugins.module_utils.argument_spec import vsphere_spec
-from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import TestbedError
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import (
-    client,
-    cost,
-    limits,
-    sdk,
-    vm_spec,
-    wish,
-)
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.fleet import Call, Fleet, Outcome
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.reconcile import Bounds
-
-
-def argument_spec() -> dict[str, Any]:
-    """All options of the module."""
-    return vsphere_spec() | {
-        "state": {"type": "str", "choices": ["present", "absent", "gathered", "rebooted"], "default": "present"},
-        "owner": {"type": "str", "required": True},
-        "run": {"type": "str", "default": "manual"},
-        "all_owned": {"type": "bool", "default": False},
-        "expired_only": {"type": "bool", "default": False},
-        "adopt": {"type": "bool", "default": False},
-        "concurrency": {"type": "int", "default": 32},
-        "limits": vm_spec.group(**{kind: vm_spec.number(limit) for kind, limit in limits.DEFAULTS.items()}),
-        "deadline_seconds": vm_spec.number(0),
-        "progress_file": {"type": "path"},
-        "watch_pid": vm_spec.number(0),
-        "vms": {"type": "list", "elements": "dict", "default": [], "options": vm_spec.VM_SPEC},
-    }
-
-
-def act(params: dict[str, Any], *, check: bool) -> tuple[Outcome, dict[str, str]]:
-    """Read the wish, connect, and do what the state says."""
-    connection = client.Connection.from_params(params)
-    state, vms = params["state"], params["vms"]
-    names, patience = wish.parse_names(vms), wish.parse_patience(vms)
-    wishes = [] if state == "absent" else wish.parse_wishes(vms if state == "present" else wish.with_wish(vms))
-    bounds = Bounds(params["concurrency"], params["limits"], params["deadline_seconds"])
-    call = Call(bounds, params["progress_file"], params["watch_pid"])
-    with client.connected(connection) as session:
-        fleet = Fleet(session, params["owner"], params["run"], call)
-        if state == "present":
-            outcome = fleet.present(wishes, check=check, adopt=params["adopt"])
-        elif state == "absent":
-            options = {name: params[name] for name in ("all_owned", "expired_only")}
-            outcome = fleet.absent(patience, **options, check=check)
-        elif state == "rebooted":
-            outcome = fleet.rebooted(patience, wishes, check=check)
-        else:
-            outcome = fleet.gathered(names, wishes)
-        return outcome, client.describe(session)
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import call, sdk
 
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    module = AnsibleModule(argument_spec=call.argument_spec(), supports_check_mode=True)
     if not sdk.HAS_PYVMOMI:
         module.fail_json(msg=missing_required_lib("pyVmomi"))
-    try:
-        outcome, vcenter = act(module.params, check=module.check_mode)
-    except TestbedError as error:
-        module.fail_json(msg=str(error), error_code=error.error_code)
-    for warning in outcome.warnings:
+    result = call.run(module.params, check=module.check_mode)
+    for warning in result.pop("warnings"):
         module.warn(warning)
-    difference: list[dict[str, Any]] = [{"before": outcome.before, "after": outcome.after}]
-    if takes := cost.lines(outcome.cost):
-        difference.append({"prepared": takes})
-    result = {
-        "changed": outcome.changed,
-        "vms": outcome.vms,
-        "cost": outcome.cost,
-        "vcenter": vcenter,
-        "diff": difference,
-    }
-    if outcome.error:
-        module.fail_json(msg=str(outcome.error), error_code=outcome.error.error_code, **result)
+    if result["failed"]:
+        module.fail_json(**result)
     module.exit_json(**result)
 
 

@@ -18,7 +18,7 @@ import yaml
 from ansible_collections.nanobanana.testbed.plugins.doc_fragments import vms as vms_fragment
 from ansible_collections.nanobanana.testbed.plugins.doc_fragments import vsphere as vsphere_fragment
 from ansible_collections.nanobanana.testbed.plugins.module_utils.argument_spec import vsphere_spec
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import vm_spec, vmx, wish
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import call, vm_spec, vmx, wish
 from ansible_collections.nanobanana.testbed.plugins.modules import fleet
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +49,7 @@ def test_the_shared_options_are_documented_as_they_are() -> None:
 
 
 def test_the_options_of_fleet_are_documented_as_they_are() -> None:
-    own = {name: option for name, option in fleet.argument_spec().items() if name not in vsphere_spec()}
+    own = {name: option for name, option in call.argument_spec().items() if name not in vsphere_spec()}
     fragment = yaml.safe_load(vms_fragment.ModuleDocFragment.DOCUMENTATION)["options"]
     assert documented(yaml.safe_load(fleet.DOCUMENTATION)["options"] | fragment) == specified(own)
 
@@ -59,7 +59,7 @@ def test_no_two_vms_share_a_default() -> None:
     from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
     params = {"owner": "o", "vms": [{"name": "a"}, {"name": "b"}], "vsphere_hostname": "h", "vsphere_username": "u"}
-    checked = ArgumentSpecValidator(fleet.argument_spec()).validate(params | {"vsphere_password": "p"})
+    checked = ArgumentSpecValidator(call.argument_spec()).validate(params | {"vsphere_password": "p"})
     assert checked.error_messages == []
     first, second = checked.validated_parameters["vms"]
     for name in ("placement", "customization", "tweaks", "lifecycle"):
