@@ -3,14 +3,18 @@
 package main
 
 import (
+	"bytes"
 	"slices"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/simulator/esx"
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
+	"github.com/vmware/govmomi/vim25/xml"
 )
 
 func (d *desk) CloneVMTask(ctx *simulator.Context, r *types.CloneVM_Task) soap.HasFault {
@@ -75,13 +79,16 @@ func (l *lab) clone(
 			template = source.Name
 		}
 	})
-	request := l.bareClone(r, host)
+	request, failed := l.bareClone(ctx, source, r, host)
+	if failed != nil {
+		return nil, failed
+	}
 	return l.create(ctx, func() (types.AnyType, *failure) {
-		body := source.CloneVMTask(ctx, request)
-		if fault := body.Fault(); fault != nil {
-			return nil, fromSimulator(fault.VimFault().(types.BaseMethodFault))
+		if taken := l.child(ctx, folder, r.Name); taken != nil { // by a clone that was faster
+			return nil, duplicateName(r.Name, *taken)
 		}
-		return l.inner(ctx, body.(*methods.CloneVM_TaskBody).Res.Returnval)
+		body := folder.CreateVMTask(ctx, request)
+		return l.inner(ctx, body.(*methods.CreateVM_TaskBody).Res.Returnval)
 	}, func(clone *simulator.VirtualMachine) *failure {
 		l.machine(clone.Self).template = template
 		renewIdentity(clone)
@@ -105,20 +112,80 @@ func (l *lab) clone(
 	})
 }
 
-// bareClone is the part of a request that the simulator's own clone gets right.
-func (l *lab) bareClone(r *types.CloneVM_Task, host types.ManagedObjectReference) *types.CloneVM_Task {
-	bare := &types.CloneVM_Task{This: r.This, Folder: r.Folder, Name: r.Name}
-	bare.Spec.Location = r.Spec.Location
-	bare.Spec.Location.DeviceChange = nil
-	if bare.Spec.Location.Host == nil {
-		chosen := l.placement(host, bare.Spec.Location.Pool)
-		bare.Spec.Location.Host = &chosen
+// bareClone makes a VM with the source's hardware. The simulator's own clone does the same, and waits for it by looking
+// every 10 ms while nobody else can clone.
+func (l *lab) bareClone(
+	ctx *simulator.Context, source *simulator.VirtualMachine, r *types.CloneVM_Task, host types.ManagedObjectReference,
+) (*types.CreateVM_Task, *failure) {
+	location, bare := r.Spec.Location, &types.CreateVM_Task{This: r.Folder}
+	config := &bare.Config
+	ctx.WithLock(source, func() {
+		if location.Pool == nil && !source.Config.Template {
+			location.Pool = source.ResourcePool
+		}
+		var path object.DatastorePath
+		path.FromString(source.Config.Files.VmPathName)
+		if location.Datastore != nil {
+			path.Datastore = l.registry.Get(*location.Datastore).(*simulator.Datastore).Name
+		}
+		path.Path = r.Name
+		hardware := source.Config.Hardware
+		*config = types.VirtualMachineConfigSpec{
+			Name: r.Name, Version: source.Config.Version, GuestId: source.Config.GuestId,
+			Files:   &types.VirtualMachineFileInfo{VmPathName: path.String()},
+			NumCPUs: hardware.NumCPU, MemoryMB: int64(hardware.MemoryMB), NumCoresPerSocket: hardware.NumCoresPerSocket,
+			VirtualICH7MPresent: hardware.VirtualICH7MPresent, VirtualSMCPresent: hardware.VirtualSMCPresent,
+			DeviceChange: copiedDevices(hardware.Device),
+		}
+	})
+	if location.Pool == nil {
+		return nil, invalidArgument("spec.location.pool", "A specified parameter was not correct: spec.location.pool")
 	}
-	bare.Spec.Config = &types.VirtualMachineConfigSpec{Uuid: orNew(""), InstanceUuid: orNew("")}
-	if config := r.Spec.Config; config != nil {
-		bare.Spec.Config.Uuid, bare.Spec.Config.InstanceUuid = orNew(config.Uuid), orNew(config.InstanceUuid)
+	bare.Pool, bare.Host = *location.Pool, location.Host
+	if bare.Host == nil {
+		chosen := l.placement(host, location.Pool)
+		bare.Host = &chosen
 	}
-	return bare
+	config.Uuid, config.InstanceUuid = orNew(""), orNew("")
+	if wished := r.Spec.Config; wished != nil {
+		config.Uuid, config.InstanceUuid = orNew(wished.Uuid), orNew(wished.InstanceUuid)
+	}
+	return bare, nil
+}
+
+// copiedDevices adds what a VM has beyond that which every VM is made with; disks get files and names of their own.
+func copiedDevices(devices object.VirtualDeviceList) []types.BaseVirtualDeviceConfigSpec {
+	standard := object.VirtualDeviceList(esx.VirtualDevice)
+	var added []types.BaseVirtualDeviceConfigSpec
+	for _, device := range deepCopy(devices) {
+		if standard.Find(devices.Name(device)) != nil {
+			continue
+		}
+		change := &types.VirtualDeviceConfigSpec{Operation: types.VirtualDeviceConfigSpecOperationAdd, Device: device}
+		if disk, ok := device.(*types.VirtualDisk); ok {
+			change.FileOperation = types.VirtualDeviceConfigSpecFileOperationCreate
+			if backing, ok := disk.Backing.(*types.VirtualDiskFlatVer2BackingInfo); ok {
+				backing.FileName, backing.Uuid, backing.Parent = "", "", nil
+			}
+		}
+		added = append(added, change)
+	}
+	return added
+}
+
+// deepCopy goes by way of XML, as a client's copy does.
+func deepCopy(devices object.VirtualDeviceList) object.VirtualDeviceList {
+	var text bytes.Buffer
+	var copied types.ArrayOfVirtualDevice
+	if err := xml.NewEncoder(&text).Encode(types.ArrayOfVirtualDevice{VirtualDevice: devices}); err != nil {
+		panic(err) // a device that vCenter holds can be written
+	}
+	decoder := xml.NewDecoder(&text)
+	decoder.TypeFunc = types.TypeFunc()
+	if err := decoder.Decode(&copied); err != nil {
+		panic(err)
+	}
+	return copied.VirtualDevice
 }
 
 // wishes is the rest of the request, to be applied by reconfiguring.

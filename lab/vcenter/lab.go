@@ -33,6 +33,7 @@ type lab struct {
 	gpus      gpuLedger
 	space     spaceLedger
 	tasks     taskNumbers
+	endings   endings
 	rest      *restDoor
 	templates map[string]types.ManagedObjectReference // by name
 	items     map[string]types.ManagedObjectReference // the template VM of each library item
@@ -134,7 +135,9 @@ func (h registryHook) PutObject(_ *simulator.Context, object mo.Reference) {
 	completeNewborn(vm)
 }
 
-func (h registryHook) UpdateObject(*simulator.Context, mo.Reference, []types.PropertyChange) {}
+func (h registryHook) UpdateObject(_ *simulator.Context, object mo.Reference, _ []types.PropertyChange) {
+	h.lab.endings.noteUpdate(object.Reference())
+}
 
 // RemoveObject tells the driver about VMs that go without Destroy_Task, with their folder for example.
 func (h registryHook) RemoveObject(_ *simulator.Context, ref types.ManagedObjectReference) {

@@ -99,7 +99,7 @@ func guarded(method string, work func() (types.AnyType, *failure)) (result types
 // inner waits for a task of the simulator's own, takes it off the lists that clients see, and gives its result.
 func (l *lab) inner(ctx *simulator.Context, ref types.ManagedObjectReference) (types.AnyType, *failure) {
 	task := l.registry.Get(ref).(*simulator.Task)
-	task.Wait()
+	l.endings.wait(l.registry, task)
 	without := func(tasks []types.ManagedObjectReference) []types.PropertyChange {
 		kept := slices.DeleteFunc(slices.Clone(tasks), func(other types.ManagedObjectReference) bool { return other == ref })
 		return []types.PropertyChange{{Name: "recentTask", Val: kept}}
