@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""GPUs against the lab's vCenter: the 12 cases for each mode, whole hosts, races, and what errors say (D1-D10)."""
+"""GPUs against the lab's vCenter: whole hosts, races, and what errors say (D1-D10)."""
 
 from __future__ import annotations
 
@@ -28,8 +28,6 @@ MODES: dict[str, Gpus] = {
     "vgpu": [{"mode": "vgpu", "profile": "nvidia_a10-4c"}],
 }
 OFF = {"lifecycle": {"power": "off"}}
-each_mode = pytest.mark.parametrize("gpus", MODES.values(), ids=MODES)
-check_and_real = pytest.mark.parametrize("check", [True, False], ids=["check", "real"])
 
 
 def gpu_wish(name: str, gpus: Gpus, **fields: Any) -> dict[str, Any]:
@@ -49,84 +47,6 @@ def refusal(lab: Lab, *vms: dict[str, Any]) -> TestbedError:
         lab.fleet(*vms)
     assert writes(lab, since) == []
     return caught.value
-
-
-@check_and_real
-@each_mode
-def test_create(lab: Lab, gpus: Gpus, check: bool) -> None:
-    since = len(lab.calls())
-    first = lab.fleet(gpu_wish("a", gpus), check=check)
-    assert first.error is None
-    assert first.changed
-    assert first.after["a"]["gpu[0]"]["mode"] == gpus[0]["mode"]
-    assert first.after["a"]["extra_config.pciPassthru.use64bitMMIO"] == "TRUE"
-    if check:
-        assert writes(lab, since) == []
-        assert lab.fleet(gpu_wish("a", gpus), check=True).changed
-        return
-    assert len(devices(lab, "a")) == 1
-    assert first.vms["a"]["power"] == "poweredOn"
-    assert first.vms["a"]["gpu"][0]["host"].startswith("esx-0")
-    since = len(lab.calls())
-    again = lab.fleet(gpu_wish("a", gpus))
-    assert not again.changed
-    assert writes(lab, since) == []
-    assert again.vms["a"]["gpu"] == first.vms["a"]["gpu"]
-
-
-@check_and_real
-@each_mode
-def test_delete(lab: Lab, gpus: Gpus, check: bool) -> None:
-    lab.fleet(gpu_wish("a", gpus))
-    since = len(lab.calls())
-    assert lab.fleet({"name": "a"}, state="absent", check=check).changed
-    if check:
-        assert writes(lab, since) == []
-    assert vm_names(lab) == (["a"] if check else [])
-    assert lab.fleet({"name": "a"}, state="absent").changed is check
-    assert not lab.fleet(gpu_wish("a", gpus), check=True).error, "the device is free again"
-
-
-STEPS = [("address", "dynamic"), ("dynamic", "vgpu"), ("vgpu", "model"), ("model", "address")]
-
-
-@check_and_real
-@pytest.mark.parametrize(("before", "after"), STEPS)
-def test_change(lab: Lab, before: str, after: str, check: bool) -> None:
-    """From mode to mode, over hosts where need be; the same once more changes nothing."""
-    lab.fleet(gpu_wish("a", MODES[before], **OFF))
-    new = gpu_wish("a", MODES[after], **OFF)
-    since = len(lab.calls())
-    first = lab.fleet(new, check=check)
-    assert first.error is None
-    assert first.changed or before == "model"  # which may have been that very address
-    if check:
-        assert writes(lab, since) == []
-    assert lab.fleet(new).changed is (check and first.changed)
-    assert not lab.fleet(new).changed
-    assert len(devices(lab, "a")) == 1
-    on = lab.fleet(gpu_wish("a", MODES[after]))
-    assert on.error is None
-    assert on.vms["a"]["gpu"][0]["mode"] == MODES[after][0]["mode"]
-
-
-@check_and_real
-def test_removal_from_the_wish(lab: Lab, check: bool) -> None:
-    lab.fleet(gpu_wish("a", MODES["address"] + ANY_A10, **OFF))
-    assert len(devices(lab, "a")) == 2
-    for wanted in (ANY_A10, []):
-        since = len(lab.calls())
-        first = lab.fleet(gpu_wish("a", wanted, **OFF), check=check)
-        assert first.changed
-        if check:
-            assert writes(lab, since) == []
-            continue
-        assert not lab.fleet(gpu_wish("a", wanted, **OFF)).changed
-        assert len(devices(lab, "a")) == len(wanted)
-    if not check:
-        with session(lab) as content:
-            keys = {option.key for option in lookup.find_vms(content, ["a"])["a"].config.extraConfig}
-        assert not [key for key in keys if key.startswith("pciPassthru.")]
 
 
 def test_the_vm_is_what_was_wished(lab: Lab) -> None:
