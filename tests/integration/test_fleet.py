@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""fleet against the lab's vCenter: many VMs, other owners and errors; each capability is a row of test_twelve_cases.py."""
+"""fleet against the lab's vCenter: many VMs, other owners, errors; capabilities are in test_twelve_cases.py."""
 
 from __future__ import annotations
 

@@ -172,10 +172,9 @@ class Fleet:
     def _check_suspend(self, machine: Machine) -> None:
         source = self._sources.get(machine.wish.template) if machine.wish else None
         actual = machine.actual or (source.actual if source else None)
-        if actual and actual.passthrough:
-            passthrough.check(
-                machine.name, "suspend", actual.passthrough, shared_gpus(self._session.instance, actual.host)
-            )
+        if actual and actual.gpus:
+            host = shared_gpus(self._session.instance, actual.host)
+            passthrough.check(machine.name, "suspend", actual.gpus, host)
 
     def watcher(self) -> Watcher:
         """A watcher in the present session."""

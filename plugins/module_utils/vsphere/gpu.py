@@ -264,12 +264,13 @@ def _fit(need: Need, host: GpuHost, ledger: _Ledger, kept: Mapping[int, Pick], a
                 return None
         picks[index] = Pick(wish, gpu, 0, _memory(wish, gpu, ledger.inventory, need.hosts))
         trial.take(need.name, Choice(host.moid, host.name, (picks[index],)))
-    return Choice(host.moid, host.name, tuple(picks[index] for index in range(len(need.gpus))), _foreign(need, host))
+    return Choice(host.moid, host.name, tuple(picks[index] for index in range(len(need.gpus))), foreign(need.has, host))
 
 
-def _foreign(need: Need, host: GpuHost) -> frozenset[int]:
-    """Passed-through devices of the VM that are known to be something else, a network card for example."""
-    return frozenset(gpu.key for gpu in need.has if gpu.address in host.others and gpu.mode == "static")
+def foreign(gpus: Iterable[GpuActual], host: GpuHost | None) -> frozenset[int]:
+    """Passed-through devices that are not known to be GPUs or known to be something else, such as a network card."""
+    others = host.others if host else frozenset()
+    return frozenset(gpu.key for gpu in gpus if gpu.mode == "other" or (gpu.mode == "static" and gpu.address in others))
 
 
 def _too_old(host: GpuHost, need: Need) -> bool:
@@ -314,7 +315,9 @@ def _hardness(need: Need) -> tuple[bool, bool, int, int]:
 def _best(need: Need, ledger: _Ledger, kept: Mapping[int, Pick], avoid: frozenset[Slot]) -> Choice | None:
     if need.vm and len(kept) == len(need.gpus):  # as wished: nothing about its host may stand in the way
         host = ledger.inventory.host(need.host) or GpuHost(need.host, need.host)
-        return Choice(host.moid, host.name, tuple(kept[index] for index in range(len(need.gpus))), _foreign(need, host))
+        return Choice(
+            host.moid, host.name, tuple(kept[index] for index in range(len(need.gpus))), foreign(need.has, host)
+        )
     fitting = [
         ((host.moid != need.host, -_free(host, ledger), len(ledger.vgpus.get(host.moid, [])), host.name), choice)
         for host in _candidates(need, ledger.inventory)

@@ -194,7 +194,7 @@ class GpuDesk:
         if actual is None or not actual.gpus:
             return []
         node = self._tree.nodes.get(actual.host)
-        return [described(gpu, node.name if node else "") for gpu in actual.gpus]
+        return [described(gpu, node.name if node else "") for gpu in actual.gpus if gpu.mode != "other"]
 
     def _read(self) -> Inventory:
         if self._inventory is None:

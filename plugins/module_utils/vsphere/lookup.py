@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import Problem, TestbedError
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import passthrough, vmx
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import vmx
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu_spec import read_gpus
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardware_spec import hardware_actual
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import DiskActual, NicActual, VmActual
@@ -140,7 +140,6 @@ def vm_actual(reference: Any, values: dict[str, Any], networks: dict[str, str]) 
         video_key=video.key if video else 0,
         video_3d=bool(video and video.enable3DSupport),
         hardware=hardware_actual(config),
-        passthrough=passthrough.devices(devices),
         change_version=config.changeVersion or "",
         uuid=config.uuid or "",
         instance_uuid=config.instanceUuid or "",

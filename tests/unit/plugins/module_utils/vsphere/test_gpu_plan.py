@@ -239,6 +239,17 @@ def test_other_backings_read_back_as_written(wish: GpuWish) -> None:
     assert GpuWish(read.mode, "", "", read.vendor_id, read.device_id, read.label, read.profile) == wish
 
 
+def test_passthrough_devices_are_told_from_others() -> None:
+    kinds = vim.vm.device.VirtualPCIPassthrough
+    hardware = [
+        vim.vm.device.VirtualVmxnet3(key=4000),
+        kinds(key=13000, backing=kinds.VmiopBackingInfo(vgpu="nvidia_a10-8c")),
+        kinds(key=13001, backing=kinds.DvxBackingInfo()),
+    ]
+    expected = (GpuActual(13000, "vgpu", profile="nvidia_a10-8c"), GpuActual(13001, "other"))
+    assert read_gpus(hardware) == expected
+
+
 def test_a_hosts_properties_become_plain_data() -> None:
     def pci(address: str, kind: int, vendor: int, device: int, name: str) -> Any:
         return vim.host.PciDevice(id=address, classId=kind, vendorId=vendor, deviceId=device, deviceName=name)
