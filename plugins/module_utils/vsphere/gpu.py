@@ -315,9 +315,8 @@ def _hardness(need: Need) -> tuple[bool, bool, int, int]:
 def _best(need: Need, ledger: _Ledger, kept: Mapping[int, Pick], avoid: frozenset[Slot]) -> Choice | None:
     if need.vm and len(kept) == len(need.gpus):  # as wished: nothing about its host may stand in the way
         host = ledger.inventory.host(need.host) or GpuHost(need.host, need.host)
-        return Choice(
-            host.moid, host.name, tuple(kept[index] for index in range(len(need.gpus))), foreign(need.has, host)
-        )
+        picks = tuple(kept[index] for index in range(len(need.gpus)))
+        return Choice(host.moid, host.name, picks, foreign(need.has, host))
     fitting = [
         ((host.moid != need.host, -_free(host, ledger), len(ledger.vgpus.get(host.moid, [])), host.name), choice)
         for host in _candidates(need, ledger.inventory)
