@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -195,6 +197,48 @@ def test_two_plays_with_the_same_wish_end_in_the_same_place(lab: Lab) -> None:
     assert [item.error for item in outcomes] == [None, None]
     assert not lab.fleet(*vms).changed
     assert vm_names(lab) == ["a", "b", "c"]
+
+
+@pytest.fixture(scope="module")
+def slow(start_lab: Callable[..., Lab], tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """A lab whose clones take so long that two processes choose before either of them has made anything."""
+    faults = tmp_path_factory.mktemp("lab") / "faults.json"
+    faults.write_text(json.dumps({"delays": {"CloneVM_Task": "4s"}}))
+    return start_lab("fake", NANOBANANA_LAB_FAULTS=str(faults))
+
+
+def play_of(path: Path, lab: Lab, *vms: dict[str, Any]) -> str:
+    task = {"name": "Make", "nanobanana.testbed.fleet": {**lab.connection(), "owner": "tests", "vms": list(vms)}}
+    path.write_text(yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "tasks": [task]}]))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "each", "winners"), [(ANY_A10, 2, 3), (MODES["address"], 1, 1)], ids=["any of three", "one by its address"]
+)
+def test_two_processes_that_race_for_devices_of_vms_that_stay_off(
+    slow: Lab, tmp_path: Path, gpus: Gpus, each: int, winners: int
+) -> None:
+    """vCenter lets two VMs that are off name one device: the runs themselves have to see it, and one gives way."""
+    since = len(slow.calls())
+    plays = [[gpu_wish(f"{play}{number}", gpus, **OFF) for number in range(each)] for play in "ab"]
+    files = [play_of(tmp_path / f"{vms[0]['name']}.yml", slow, *vms) for vms in plays]
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            ended = list(pool.map(lambda file: slow.playbook("-i", "/dev/null", file), files))
+        methods = [call["method"] for call in slow.calls()[since:] if call["write"]]
+        assert methods.index("ReconfigVM_Task") > methods.index("CloneVM_Task") + 1, "both chose before either knew"
+        names = [vm["name"] for vms in plays for vm in vms]
+        found = slow.fleet(*({"name": name} for name in names), state="gathered").vms
+        rows = [(row["host"], row["address"]) for vm in found.values() for row in vm["gpu"]]
+        assert len(rows) == len(set(rows)) == winners
+        text = "".join(item.stdout + item.stderr for item in ended)
+        assert sorted(item.returncode for item in ended) == [0, 2], text
+        assert "vm_gpu[0]: expected a free device" in text
+        holding = [vm for vms in plays for vm in vms if found[vm["name"]]["gpu"]]
+        assert not slow.fleet(*holding).changed
+    finally:
+        slow.fleet(state="absent", all_owned=True)
 
 
 def test_a_device_taken_by_somebody_else_before_power_on_is_replaced(lab: Lab) -> None:

@@ -20,6 +20,7 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import 
 )
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.client import Session
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu_desk import GpuDesk
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu_plan import claims
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.guest_specs import GuestSpecs, has_ended
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardware import check_hosts
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hosts import HostBook, needs_hosts, shared_gpus
@@ -205,6 +206,7 @@ class Fleet:
             machine.fresh = True
             if machine.actual is None:
                 machine.reference = None
+        self._gpus.settle(machine.actual for machine in machines if machine.actual)
 
     def _resolve(self, machines: list[Machine]) -> None:
         """Look up templates and placements; raise TestbedError with everything that does not exist."""
@@ -290,11 +292,14 @@ class Fleet:
         if machine.actual is None and wish.template not in self._sources:
             self._sources |= self._finder.find([wish.template])  # the VM was removed by somebody while we were at it
         expires = self._now + datetime.timedelta(hours=wish.lifecycle.ttl_hours)
-        if machine.actual is None or self._is_ours(machine.actual):
-            machine.wish = wish = self._gpus.apply(wish, machine.actual, self._places[machine.name])
-        marks = Marks(self._owner, self._run, expires.strftime(ownership.TIME_FORMAT), self._adopt)
         source = self._sources.get(wish.template)
-        return plan(wish, machine.actual, source.actual if source else None, marks)
+        template = source.actual if source else None
+        if self._gpus.waits(machine.name):
+            return [Operation("wait_settled")]
+        if machine.actual is None or self._is_ours(machine.actual):
+            machine.wish = wish = self._gpus.apply(wish, machine.actual, self._places[machine.name], template)
+        marks = Marks(self._owner, self._run, expires.strftime(ownership.TIME_FORMAT), self._adopt)
+        return plan(wish, machine.actual, template, marks)
 
     def _plan_reboot(self, machine: Machine) -> list[Operation]:
         if machine.actual is None:
@@ -336,6 +341,8 @@ class Fleet:
         if wish is None:
             raise ValueError(f"{operation.kind} of {machine.name} needs a wish")
         place = self._places[machine.name]
+        if claims(operation.changes):
+            self._gpus.claimed(machine.name)
         if operation.kind == "clone":
             return self._clone(wish, operation, self._gpus.place(wish, place))
         if operation.kind == "relocate":

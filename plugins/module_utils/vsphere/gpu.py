@@ -209,6 +209,29 @@ def keep(need: Need, inventory: Inventory, avoid: frozenset[Slot] = frozenset())
     return found
 
 
+def contested(mine: Holder, holders: Iterable[Holder]) -> dict[Slot, bool]:
+    """The VM's static devices that other VMs hold too, each with whether this VM gives way at once.
+
+    Runs look at this after they have assigned a device, so of two at least the later one sees both VMs. A powered-on
+    VM has its device; else the VM with the higher id gives way. The other one waits for that and gives way itself when
+    it does not happen: that VM's run may have looked before, or there may be none.
+    """
+    slots = {(mine.host, gpu.address) for gpu in mine.gpus if gpu.mode == "static"}
+    found: dict[Slot, bool] = {}
+    for holder in holders:
+        for gpu in holder.gpus:
+            slot = (holder.host, gpu.address or gpu.assigned)
+            if holder.moid != mine.moid and slot in slots:
+                at_once = holder.on or _age(holder) < _age(mine)
+                found[slot] = found.get(slot, False) or at_once
+    return found
+
+
+def _age(holder: Holder) -> tuple[int, str]:
+    """Orders vCenter's ids, which it counts up: vm-99 comes before vm-100."""
+    return (len(holder.moid), holder.moid)
+
+
 def _device_of(actual: GpuActual, host: GpuHost | None) -> Gpu | None:
     address = actual.address or actual.assigned
     return next((gpu for gpu in host.gpus if gpu.address == address), None) if host and address else None

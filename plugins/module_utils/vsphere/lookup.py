@@ -35,6 +35,20 @@ def retrieve(
     yield from _pages(content.propertyCollector, spec)
 
 
+def members(
+    content: Any, kind: Any, references: Iterable[Any], path: str, member: Any, properties: Iterable[str]
+) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Read properties of the objects that a property of these objects names, in one call."""
+    collector = vmodl.query.PropertyCollector
+    traversal = collector.TraversalSpec(name=path, type=kind, path=path, skip=False)
+    spec = collector.FilterSpec(
+        objectSet=[collector.ObjectSpec(obj=item, skip=True, selectSet=[traversal]) for item in references],
+        propSet=[collector.PropertySpec(type=member, pathSet=list(properties))],
+        reportMissingObjectsInResults=True,
+    )
+    yield from _pages(content.propertyCollector, spec)
+
+
 def everything(content: Any, kinds: dict[Any, list[str]]) -> Iterator[tuple[Any, dict[str, Any]]]:
     """Read properties of every object of these kinds below the root folder."""
     collector = vmodl.query.PropertyCollector

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import one_problem
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu_wish import GpuWish
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import GpuActual
 
 Action = Literal["suspend", "snapshot", "memory snapshot"]
@@ -40,9 +41,14 @@ def capabilities(shared: Iterable[Any] | None) -> dict[str, SharedGpu]:
 
 
 def check(
-    name: str, action: Action, found: Iterable[GpuActual], host: Mapping[str, SharedGpu], *, running: bool = True
+    name: str,
+    action: Action,
+    found: Iterable[GpuActual | GpuWish],
+    host: Mapping[str, SharedGpu],
+    *,
+    running: bool = True,
 ) -> None:
-    """Raise TestbedError (``passthrough``) when the VM's devices forbid the action.
+    """Raise TestbedError (``passthrough``) when the VM's devices, found or wished, forbid the action.
 
     ``host`` is what the VM's host says of each profile; a profile that it does not name can do nothing.
     """

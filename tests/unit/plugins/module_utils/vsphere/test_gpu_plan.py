@@ -22,7 +22,7 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu_spe
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu_wish import GpuWish
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardware import HardwareActual
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import GpuActual, VmActual
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan import Marks, Operation, plan
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan import Marks, Operation, diff, plan
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.spec import config_spec
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.wish import VmWish, parse_wishes
 from pyVmomi import vim
@@ -207,6 +207,20 @@ def test_a_templates_own_gpu_is_replaced_in_the_clone_call() -> None:
     source = replace(matching(wish), is_template=True, gpus=read_gpus([old]), devices={13000: old})
     spec = config_spec(wish, operations(wish, None, source)[0].changes, source, None)
     assert [(item.operation, item.device.key) for item in spec.deviceChange] == [("remove", 13000), ("add", -401)]
+
+
+def test_a_templates_own_gpu_that_is_not_wished_is_taken_out_in_the_clone_call_and_shown() -> None:
+    wish = replace(wished(), gpu_choice=Choice("", "", (), frozenset({13001})))
+    kinds = vim.vm.device.VirtualPCIPassthrough
+    gpu, other = (kinds(key=13000 + key, backing=kinds.VmiopBackingInfo(vgpu="nvidia_a10-4c")) for key in range(2))
+    source = replace(matching(wish), is_template=True, gpus=read_gpus([gpu, other]), devices={13000: gpu, 13001: other})
+    steps = operations(wish, None, source)
+    assert [
+        (item.operation, item.device.key) for item in config_spec(wish, steps[0].changes, source, None).deviceChange
+    ] == [("remove", 13000)]
+    before, after = diff("nb-1", steps)
+    assert before["nb-1"]["gpu[0]"] == {"mode": "vgpu", "profile": "nvidia_a10-4c", "key": 13000}
+    assert after["nb-1"]["gpu[0]"] is None
 
 
 @pytest.mark.parametrize(
