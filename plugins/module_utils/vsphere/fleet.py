@@ -194,19 +194,19 @@ class Fleet:
         return slots.keys(operation.kind, str(wish.template), placement.host, placement.datastore)
 
     def read(self, machines: list[Machine]) -> None:
-        """Refresh references and actual state, all in two calls."""
+        """Refresh references and actual state, all in two calls, and one more after static GPUs were given out."""
         lost = [machine for machine in machines if machine.reference is None]
         found = lookup.find_vms(self._content, [machine.name for machine in lost]) if lost else {}
         for machine in lost:
             machine.reference = found.get(machine.name)
         known = [machine.reference for machine in machines if machine.reference is not None]
         actuals = lookup.read_vms(self._content, known, self._networks)
+        self._gpus.settle(actuals.values())
         for machine in machines:
             machine.actual = actuals.get(machine.reference._moId) if machine.reference is not None else None
             machine.fresh = True
             if machine.actual is None:
                 machine.reference = None
-        self._gpus.settle(machine.actual for machine in machines if machine.actual)
 
     def _resolve(self, machines: list[Machine]) -> None:
         """Look up templates and placements; raise TestbedError with everything that does not exist."""
