@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import time
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import 
 from pyVmomi import vim
 
 from tests.integration.conftest import Lab, wait_for, wish
-from tests.integration.test_fleet import session, vm_names, writes
+from tests.integration.test_fleet import session, writes
 
 pytestmark = pytest.mark.integration
 
@@ -37,39 +36,6 @@ def marks(lab: Lab, name: str) -> dict[str, str]:
     with session(lab) as content:
         (actual,) = lookup.read_vms(content, lookup.find_vms(content, [name]).values(), {}).values()
     return dict(actual.extra_config)
-
-
-@pytest.mark.parametrize("check", [True, False], ids=["check", "real"])
-@pytest.mark.parametrize(
-    "customization",
-    [LINUX, LINUX | {"addresses": [STATIC], "dns_servers": ["192.0.2.53"]}, WINDOWS | {"addresses": [STATIC]}],
-    ids=["linux", "linux-static", "windows"],
-)
-def test_create_change_and_delete(lab: Lab, customization: dict[str, Any], check: bool) -> None:
-    wanted = wish("a", customization=customization)
-    since = len(lab.calls())
-    first = lab.fleet(wanted, check=check)
-    assert first.changed
-    assert first.after["a"]["extra_config.nanobanana.customization"] == f"pending {customization['spec']}"
-    if check:
-        assert writes(lab, since) == []
-        assert vm_names(lab) == []
-        lab.fleet(wanted)
-    keys = marks(lab, "a")
-    assert keys["nanobanana.customization"] == f"done {customization['spec']}"
-    assert "guestinfo.metadata" not in keys
-    if "addresses" in customization:
-        assert lab.fleet(wanted, state="gathered").vms["a"]["address"] == STATIC["address"]
-    since = len(lab.calls())
-    assert not lab.fleet(wanted, check=check).changed
-    assert writes(lab, since) == []
-    with pytest.raises(TestbedError) as caught:
-        lab.fleet(wish("a", customization={"method": "spec", "spec": "vcsim-linux-static"}), check=check)
-    assert caught.value.error_code == "other_customization"
-    assert writes(lab, since) == []
-    assert lab.fleet({"name": "a"}, state="absent", check=check).changed
-    assert lab.fleet({"name": "a"}, state="absent").changed is check
-    assert not lab.fleet({"name": "a"}, state="absent").changed
 
 
 def test_a_failed_customization_is_an_error_now_and_in_the_next_run(failing: Lab) -> None:
@@ -135,13 +101,3 @@ def test_two_windows_guests_never_share_a_computer_name(lab: Lab) -> None:
     with pytest.raises(TestbedError) as caught:
         lab.fleet(*vms, check=True)
     assert "a Windows computer name of its own" in str(caught.value)
-
-
-def test_the_network_configuration_reaches_the_vm_as_it_is(lab: Lab) -> None:
-    network = {"version": 2, "ethernets": {"ens192": {"addresses": ["192.0.2.10/24"]}}}
-    wanted = wish("a", customization={"metadata": {"network": network}}, lifecycle={"power": "off"})
-    lab.fleet(wanted)
-    assert json.loads(base64.b64decode(marks(lab, "a")["guestinfo.metadata"]))["network"] == network
-    assert not lab.fleet(wanted).changed
-    network["ethernets"]["ens192"]["addresses"] = ["192.0.2.12/24"]  # type: ignore[index]
-    assert lab.fleet(wanted).changed

@@ -28,43 +28,6 @@ def having(state: str, **more: Any) -> dict[str, Any]:
     return wish("a", lifecycle={"power": state, **more})
 
 
-@pytest.mark.parametrize("check", [True, False], ids=["check", "real"])
-@pytest.mark.parametrize("state", ["off", "suspended"])
-def test_create(lab: Lab, state: str, check: bool) -> None:
-    since = len(lab.calls())
-    assert lab.fleet(having(state), check=check).changed
-    if check:
-        assert writes(lab, since) == []
-        assert vm_names(lab) == []
-        assert lab.fleet(having(state), check=True).changed
-        return
-    assert power(lab, "a") == {"off": "poweredOff", "suspended": "suspended"}[state]
-    since = len(lab.calls())
-    assert not lab.fleet(having(state)).changed
-    assert writes(lab, since) == []
-
-
-@pytest.mark.parametrize("check", [True, False], ids=["check", "real"])
-@pytest.mark.parametrize(
-    ("before", "after", "shown"),
-    [
-        ("on", "suspended", ("on", "suspended")),
-        ("suspended", "on", ("off", "on")),
-        ("on", "off", ("on", "off")),
-        ("suspended", "off", ("on", "off")),
-    ],
-)
-def test_change(lab: Lab, before: str, after: str, shown: tuple[str, str], check: bool) -> None:
-    lab.fleet(having(before))
-    since = len(lab.calls())
-    first = lab.fleet(having(after), check=check)
-    assert (first.before["a"]["power"], first.after["a"]["power"]) == shown
-    if check:
-        assert writes(lab, since) == []
-    assert lab.fleet(having(after)).changed is check
-    assert not lab.fleet(having(after)).changed
-
-
 def test_the_guest_is_asked_to_shut_down(lab: Lab) -> None:
     lab.fleet(having("on"))
     since = len(lab.calls())

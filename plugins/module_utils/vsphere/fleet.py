@@ -20,6 +20,7 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import 
 )
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.client import Session
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu_desk import GpuDesk
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu_plan import claims
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.guest_specs import GuestSpecs, has_ended
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardware import check_hosts
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hosts import HostBook, needs_hosts, shared_gpus
@@ -172,10 +173,9 @@ class Fleet:
     def _check_suspend(self, machine: Machine) -> None:
         source = self._sources.get(machine.wish.template) if machine.wish else None
         actual = machine.actual or (source.actual if source else None)
-        if actual and actual.passthrough:
-            passthrough.check(
-                machine.name, "suspend", actual.passthrough, shared_gpus(self._session.instance, actual.host)
-            )
+        if actual and actual.gpus:
+            host = shared_gpus(self._session.instance, actual.host)
+            passthrough.check(machine.name, "suspend", actual.gpus, host)
 
     def watcher(self) -> Watcher:
         """A watcher in the present session."""
@@ -194,13 +194,14 @@ class Fleet:
         return slots.keys(operation.kind, str(wish.template), placement.host, placement.datastore)
 
     def read(self, machines: list[Machine]) -> None:
-        """Refresh references and actual state, all in two calls."""
+        """Refresh references and actual state, all in two calls, and one more after static GPUs were given out."""
         lost = [machine for machine in machines if machine.reference is None]
         found = lookup.find_vms(self._content, [machine.name for machine in lost]) if lost else {}
         for machine in lost:
             machine.reference = found.get(machine.name)
         known = [machine.reference for machine in machines if machine.reference is not None]
         actuals = lookup.read_vms(self._content, known, self._networks)
+        self._gpus.settle(actuals.values())
         for machine in machines:
             machine.actual = actuals.get(machine.reference._moId) if machine.reference is not None else None
             machine.fresh = True
@@ -291,11 +292,14 @@ class Fleet:
         if machine.actual is None and wish.template not in self._sources:
             self._sources |= self._finder.find([wish.template])  # the VM was removed by somebody while we were at it
         expires = self._now + datetime.timedelta(hours=wish.lifecycle.ttl_hours)
-        if machine.actual is None or self._is_ours(machine.actual):
-            machine.wish = wish = self._gpus.apply(wish, machine.actual, self._places[machine.name])
-        marks = Marks(self._owner, self._run, expires.strftime(ownership.TIME_FORMAT), self._adopt)
         source = self._sources.get(wish.template)
-        return plan(wish, machine.actual, source.actual if source else None, marks)
+        template = source.actual if source else None
+        if self._gpus.waits(machine.name):
+            return [Operation("wait_settled")]
+        if machine.actual is None or self._is_ours(machine.actual):
+            machine.wish = wish = self._gpus.apply(wish, machine.actual, self._places[machine.name], template)
+        marks = Marks(self._owner, self._run, expires.strftime(ownership.TIME_FORMAT), self._adopt)
+        return plan(wish, machine.actual, template, marks)
 
     def _plan_reboot(self, machine: Machine) -> list[Operation]:
         if machine.actual is None:
@@ -337,6 +341,8 @@ class Fleet:
         if wish is None:
             raise ValueError(f"{operation.kind} of {machine.name} needs a wish")
         place = self._places[machine.name]
+        if claims(operation.changes):
+            self._gpus.claimed(machine.name)
         if operation.kind == "clone":
             return self._clone(wish, operation, self._gpus.place(wish, place))
         if operation.kind == "relocate":

@@ -209,6 +209,29 @@ def keep(need: Need, inventory: Inventory, avoid: frozenset[Slot] = frozenset())
     return found
 
 
+def contested(mine: Holder, holders: Iterable[Holder]) -> dict[Slot, bool]:
+    """The VM's static devices that other VMs hold too, each with whether this VM gives way at once.
+
+    Runs look at this after they have assigned a device, so of two at least the later one sees both VMs. A powered-on
+    VM has its device; else the VM with the higher id gives way. The other one waits for that and gives way itself when
+    it does not happen: that VM's run may have looked before, or there may be none.
+    """
+    slots = {(mine.host, gpu.address) for gpu in mine.gpus if gpu.mode == "static"}
+    found: dict[Slot, bool] = {}
+    for holder in holders:
+        for gpu in holder.gpus:
+            slot = (holder.host, gpu.address or gpu.assigned)
+            if holder.moid != mine.moid and slot in slots:
+                at_once = holder.on or _age(holder) < _age(mine)
+                found[slot] = found.get(slot, False) or at_once
+    return found
+
+
+def _age(holder: Holder) -> tuple[int, str]:
+    """Orders vCenter's ids, which it counts up: vm-99 comes before vm-100."""
+    return (len(holder.moid), holder.moid)
+
+
 def _device_of(actual: GpuActual, host: GpuHost | None) -> Gpu | None:
     address = actual.address or actual.assigned
     return next((gpu for gpu in host.gpus if gpu.address == address), None) if host and address else None
@@ -264,12 +287,13 @@ def _fit(need: Need, host: GpuHost, ledger: _Ledger, kept: Mapping[int, Pick], a
                 return None
         picks[index] = Pick(wish, gpu, 0, _memory(wish, gpu, ledger.inventory, need.hosts))
         trial.take(need.name, Choice(host.moid, host.name, (picks[index],)))
-    return Choice(host.moid, host.name, tuple(picks[index] for index in range(len(need.gpus))), _foreign(need, host))
+    return Choice(host.moid, host.name, tuple(picks[index] for index in range(len(need.gpus))), foreign(need.has, host))
 
 
-def _foreign(need: Need, host: GpuHost) -> frozenset[int]:
-    """Passed-through devices of the VM that are known to be something else, a network card for example."""
-    return frozenset(gpu.key for gpu in need.has if gpu.address in host.others and gpu.mode == "static")
+def foreign(gpus: Iterable[GpuActual], host: GpuHost | None) -> frozenset[int]:
+    """Passed-through devices that are not known to be GPUs or known to be something else, such as a network card."""
+    others = host.others if host else frozenset()
+    return frozenset(gpu.key for gpu in gpus if gpu.mode == "other" or (gpu.mode == "static" and gpu.address in others))
 
 
 def _too_old(host: GpuHost, need: Need) -> bool:
@@ -314,7 +338,8 @@ def _hardness(need: Need) -> tuple[bool, bool, int, int]:
 def _best(need: Need, ledger: _Ledger, kept: Mapping[int, Pick], avoid: frozenset[Slot]) -> Choice | None:
     if need.vm and len(kept) == len(need.gpus):  # as wished: nothing about its host may stand in the way
         host = ledger.inventory.host(need.host) or GpuHost(need.host, need.host)
-        return Choice(host.moid, host.name, tuple(kept[index] for index in range(len(need.gpus))), _foreign(need, host))
+        picks = tuple(kept[index] for index in range(len(need.gpus)))
+        return Choice(host.moid, host.name, picks, foreign(need.has, host))
     fitting = [
         ((host.moid != need.host, -_free(host, ledger), len(ledger.vgpus.get(host.moid, [])), host.name), choice)
         for host in _candidates(need, ledger.inventory)

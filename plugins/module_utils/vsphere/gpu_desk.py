@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -20,10 +21,13 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu imp
     Pick,
     Slot,
     assign,
+    contested,
+    foreign,
+    keep,
 )
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu_plan import described
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu_spec import read_gpus, unsigned
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.lookup import retrieve, unquote
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.lookup import members, retrieve, unquote
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import VmActual
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.placement import Place, Tree
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.sdk import vim
@@ -43,6 +47,7 @@ HOST_PROPERTIES = (
 )
 HOLDER_PROPERTIES = ("name", "runtime.powerState", "runtime.host", "config.hardware.device")
 DISPLAY = 0x03  # PCI base class of display controllers
+PATIENCE = 30.0  # seconds in which the other VM of a race may give a device back
 
 
 def read_inventory(content: Any, hosts: Iterable[Any]) -> Inventory:
@@ -54,14 +59,18 @@ def read_inventory(content: Any, hosts: Iterable[Any]) -> Inventory:
         found.append(host)
         if host.gpus:
             machines |= {machine._moId: machine for machine in values.get("vm") or ()}
-    holders = []
-    for reference, values in retrieve(content, vim.VirtualMachine, machines.values(), HOLDER_PROPERTIES):
+    holders = _holders(retrieve(content, vim.VirtualMachine, machines.values(), HOLDER_PROPERTIES))
+    return Inventory(tuple(found), tuple(sorted(holders, key=lambda holder: holder.name)))
+
+
+def _holders(rows: Iterable[tuple[Any, dict[str, Any]]]) -> Iterator[Holder]:
+    """Those of the VMs that have GPU devices."""
+    for reference, values in rows:
         gpus = read_gpus(values.get("config.hardware.device") or ())
         if gpus:
             power, host_of = str(values.get("runtime.powerState")), values.get("runtime.host")
             name, moid = unquote(values.get("name", "")), host_of._moId if host_of else ""
-            holders.append(Holder(reference._moId, name, moid, power != "poweredOff", gpus))
-    return Inventory(tuple(found), tuple(sorted(holders, key=lambda holder: holder.name)))
+            yield Holder(reference._moId, name, moid, power != "poweredOff", gpus)
 
 
 def gpu_host(moid: str, values: dict[str, Any]) -> GpuHost:
@@ -123,6 +132,7 @@ class GpuDesk:
         self._inventory: Inventory | None = None
         self._choices: dict[str, Choice] = {}
         self._lost: dict[str, frozenset[Slot]] = {}
+        self._claims: dict[str, float] = {}  # VMs just given a static device -> until when another may give it back
         self._systems: dict[str, dict[str, str]] = {}  # by id of the host: address -> system id
 
     def choose(self, wanted: Iterable[tuple[VmWish, VmActual | None, Place]]) -> list[Problem]:
@@ -134,24 +144,69 @@ class GpuDesk:
         self._choices |= chosen
         return problems
 
-    def apply(self, wish: VmWish, actual: VmActual | None, place: Place) -> VmWish:
-        """The wish with its choice, anew for the VM as it is now.
+    def apply(self, wish: VmWish, actual: VmActual | None, place: Place, source: VmActual | None = None) -> VmWish:
+        """The wish with its choice, anew for the VM as it is now; a new VM's source may bring GPUs of its own.
 
         Raises TestbedError (``no_gpu``) when it cannot be met any more.
         """
+        brought = source.gpus if source and actual is None else ()
         if not concerned(wish, actual):
             self._choices.pop(wish.name, None)
-            return wish
+            return replace(wish, gpu_choice=self._none_of(source)) if source and brought else wish
         known = self._choices.get(wish.name)
         if actual is not None or known is None:
-            reserved = {name: choice for name, choice in self._choices.items() if name != wish.name}
-            lost = {wish.name: self._lost.get(wish.name, frozenset())}
-            chosen, problems = assign([self._need(wish, actual, place)], self._read(), reserved, lost)
-            if problems:
-                raise TestbedError("no_gpu", problems)
-            known = chosen[wish.name]
-            self._choices[wish.name] = known
+            known = self._choices[wish.name] = self._choose_again(wish, actual, place)
+        if source and brought:
+            known = replace(known, foreign=self._none_of(source).foreign)
         return replace(wish, gpu_choice=replace(known, picks=tuple(self._located(pick) for pick in known.picks)))
+
+    def _choose_again(self, wish: VmWish, actual: VmActual | None, place: Place) -> Choice:
+        reserved = {name: choice for name, choice in self._choices.items() if name != wish.name}
+        need, lost = self._need(wish, actual, place), self._lost.get(wish.name, frozenset())
+        inventory = self._read()
+        chosen, problems = assign([need], inventory, reserved, {wish.name: lost})
+        if not problems:
+            return chosen[wish.name]
+        if actual is None or actual.power != "poweredOff" or lost.isdisjoint(_slots(actual)):
+            raise TestbedError("no_gpu", problems)
+        # There is none to take instead: what another VM won is given back first, and the next plan fails.
+        kept, host = keep(need, inventory, lost), inventory.host(actual.host)
+        return Choice(actual.host, host.name if host else "", tuple(kept.values()), foreign(actual.gpus, host))
+
+    def _none_of(self, source: VmActual) -> Choice:
+        """No GPU for the clone of this source; what the source passes through besides stays."""
+        return Choice("", "", (), foreign(source.gpus, self._read().host(source.host)))
+
+    def claimed(self, name: str) -> None:
+        """A static device is being written into the VM's settings, which vCenter allows to two runs at once."""
+        self._claims[name] = 0.0
+
+    def settle(self, actuals: Iterable[VmActual]) -> None:
+        """Look which of these VMs' new devices another VM was given too, and which of them gives way."""
+        mine = [actual for actual in actuals if actual.name in self._claims and actual.host]
+        if not mine:
+            return
+        hosts = [self._tree.nodes[moid].reference for moid in sorted({actual.host for actual in mine})]
+        rows = members(self._content, vim.HostSystem, hosts, "vm", vim.VirtualMachine, HOLDER_PROPERTIES)
+        holders = list(_holders(rows))
+        for actual in mine:
+            on = actual.power != "poweredOff"
+            found = contested(Holder(actual.moid, actual.name, actual.host, on, actual.gpus), holders)
+            if found and not any(found.values()):
+                now = time.monotonic()
+                self._claims[actual.name] = until = self._claims[actual.name] or now + PATIENCE
+                if now < until:
+                    continue
+                found = dict.fromkeys(found, True)
+            del self._claims[actual.name]
+            if found:
+                gone = frozenset(slot for slot, gives_way in found.items() if gives_way)
+                self._lost[actual.name] = self._lost.get(actual.name, frozenset()) | gone
+                self._inventory = None
+
+    def waits(self, name: str) -> bool:
+        """Whether the VM that was given the same device has still time to give it back."""
+        return self._claims.get(name, 0.0) > 0.0
 
     def place(self, wish: VmWish, place: Place) -> Place:
         """Where to clone to: the host of the choice."""
@@ -166,11 +221,11 @@ class GpuDesk:
         Raises TestbedError (``no_gpu``) when no host has what it wants any more. apply() does so for a device that
         the wish names by its address, because there is no other.
         """
-        if not wish.gpu:
+        if not wish.gpu or actual.power == "poweredOn":
             return False
         self._inventory = None
         inventory = self._read()
-        mine = {(actual.host, gpu.address) for gpu in actual.gpus if gpu.mode == "static"}
+        mine = _slots(actual)
         mine |= {pick.gpu.slot for pick in getattr(self._choices.get(wish.name), "picks", ()) if pick.gpu}
         theirs = {
             (holder.host, gpu.address or gpu.assigned)
@@ -194,7 +249,7 @@ class GpuDesk:
         if actual is None or not actual.gpus:
             return []
         node = self._tree.nodes.get(actual.host)
-        return [described(gpu, node.name if node else "") for gpu in actual.gpus]
+        return [described(gpu, node.name if node else "") for gpu in actual.gpus if gpu.mode != "other"]
 
     def _read(self) -> Inventory:
         if self._inventory is None:
@@ -234,6 +289,10 @@ class GpuDesk:
         target = parent.environmentBrowser.QueryConfigTarget(reference)
         offered = (target.pciPassthrough or ()) if target else ()
         return {item.pciDevice.id.lower(): item.systemId for item in offered}
+
+
+def _slots(actual: VmActual) -> set[Slot]:
+    return {(actual.host, gpu.address) for gpu in actual.gpus if gpu.mode == "static"}
 
 
 def concerned(wish: VmWish, actual: VmActual | None) -> bool:

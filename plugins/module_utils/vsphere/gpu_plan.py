@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import one_problem
@@ -79,6 +79,11 @@ def gpu_rows(wish: VmWish, actual: VmActual) -> list[Row]:
     if any(item.mode == "dynamic" for item in wish.gpu) and 0 < version < DYNAMIC_HARDWARE and not wished:
         rows.append(("hardware_version", version, DYNAMIC_HARDWARE))
     return rows
+
+
+def claims(changes: Iterable[Any]) -> bool:
+    """Whether these changes give the VM a static device, which vCenter does not keep from two VMs that are off."""
+    return any(change.what.startswith("gpu[") and (change.after or {}).get("mode") == "static" for change in changes)
 
 
 def moves(wish: VmWish, actual: VmActual) -> bool:

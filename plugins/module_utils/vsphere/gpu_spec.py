@@ -45,14 +45,10 @@ def gpu_device(pick: Pick, index: int) -> Any:
 
 def read_gpus(devices: Iterable[Any]) -> tuple[GpuActual, ...]:
     """Every passed-through device and vGPU of a VM (a device that is no GPU is told apart by its host)."""
-    return tuple(
-        found
-        for device in devices
-        if isinstance(device, vim.vm.device.VirtualPCIPassthrough) and (found := _read(device)) is not None
-    )
+    return tuple(_read(device) for device in devices if isinstance(device, vim.vm.device.VirtualPCIPassthrough))
 
 
-def _read(device: Any) -> GpuActual | None:
+def _read(device: Any) -> GpuActual:
     passthrough, backing = vim.vm.device.VirtualPCIPassthrough, device.backing
     if isinstance(backing, passthrough.VmiopBackingInfo):
         return GpuActual(device.key, "vgpu", profile=backing.vgpu or "")
@@ -75,4 +71,4 @@ def _read(device: Any) -> GpuActual | None:
             vendor_id=unsigned(backing.vendorId),
             device_id=int(backing.deviceId or "0", 16),
         )
-    return None
+    return GpuActual(device.key, "other")

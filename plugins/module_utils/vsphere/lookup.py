@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import Problem, TestbedError
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import passthrough, vmx
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import vmx
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu_spec import read_gpus
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardware_spec import hardware_actual
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import DiskActual, NicActual, VmActual
@@ -30,6 +30,20 @@ def retrieve(
     spec = collector.FilterSpec(
         objectSet=wanted,
         propSet=[collector.PropertySpec(type=kind, pathSet=list(properties))],
+        reportMissingObjectsInResults=True,
+    )
+    yield from _pages(content.propertyCollector, spec)
+
+
+def members(
+    content: Any, kind: Any, references: Iterable[Any], path: str, member: Any, properties: Iterable[str]
+) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Read properties of the objects that a property of these objects names, in one call."""
+    collector = vmodl.query.PropertyCollector
+    traversal = collector.TraversalSpec(name=path, type=kind, path=path, skip=False)
+    spec = collector.FilterSpec(
+        objectSet=[collector.ObjectSpec(obj=item, skip=True, selectSet=[traversal]) for item in references],
+        propSet=[collector.PropertySpec(type=member, pathSet=list(properties))],
         reportMissingObjectsInResults=True,
     )
     yield from _pages(content.propertyCollector, spec)
@@ -140,7 +154,6 @@ def vm_actual(reference: Any, values: dict[str, Any], networks: dict[str, str]) 
         video_key=video.key if video else 0,
         video_3d=bool(video and video.enable3DSupport),
         hardware=hardware_actual(config),
-        passthrough=passthrough.devices(devices),
         change_version=config.changeVersion or "",
         uuid=config.uuid or "",
         instance_uuid=config.instanceUuid or "",

@@ -11,7 +11,6 @@ from typing import Any
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import vmx
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardware import HardwareActual
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.passthrough import Device
 
 DATA_BUS = 1  # SCSI bus of the data disks; the template's own controller keeps bus 0
 PVSCSI = "ParaVirtualSCSIController"
@@ -41,7 +40,10 @@ class NicActual:
 
 @dataclass(frozen=True)
 class GpuActual:
-    """A GPU device of a VM; ids are unsigned, ``assigned`` is what a running VM's dynamic device got."""
+    """A passed-through device or vGPU of a VM; ids are unsigned, ``assigned`` is what a running VM's dynamic one got.
+
+    ``mode`` is one of the wish's, or ``other`` for what no wish can name, which stays as it is.
+    """
 
     key: int
     mode: str
@@ -52,6 +54,10 @@ class GpuActual:
     label: str = ""
     profile: str = ""
     assigned: str = ""
+
+    def __str__(self) -> str:
+        ids = f"{self.vendor_id:04x}:{self.device_id:04x}" if self.vendor_id else f"device {self.key}"
+        return self.profile or self.address or self.assigned or ids
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,6 @@ class VmActual:
     video_key: int = 0
     video_3d: bool = False
     hardware: HardwareActual = field(default_factory=HardwareActual)
-    passthrough: tuple[Device, ...] = ()
     change_version: str = ""
     uuid: str = ""
     instance_uuid: str = ""

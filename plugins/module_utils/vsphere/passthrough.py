@@ -9,17 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import one_problem
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.sdk import vim
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu_wish import GpuWish
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import GpuActual
 
 Action = Literal["suspend", "snapshot", "memory snapshot"]
-
-
-@dataclass(frozen=True)
-class Device:
-    """A passthrough device: DirectPath (static or dynamic) or a vGPU, whose label is its profile."""
-
-    kind: Literal["directpath", "vgpu"]
-    label: str
 
 
 @dataclass(frozen=True)
@@ -35,18 +28,6 @@ class SharedGpu:
         return {"suspend": self.suspend, "snapshot": self.snapshot, "memory snapshot": self.memory_snapshot}[action]
 
 
-def devices(hardware: Iterable[Any]) -> tuple[Device, ...]:
-    """The passthrough devices among a VM's ``config.hardware.device``."""
-    found = []
-    for device in hardware:
-        if isinstance(device, vim.vm.device.VirtualPCIPassthrough):
-            vgpu = getattr(device.backing, "vgpu", None)
-            info = device.deviceInfo.label if device.deviceInfo else ""
-            label = vgpu or info or f"device {device.key}"
-            found.append(Device("vgpu" if vgpu else "directpath", label))
-    return tuple(found)
-
-
 def capabilities(shared: Iterable[Any] | None) -> dict[str, SharedGpu]:
     """By profile, from a host's ``config.sharedGpuCapabilities``."""
     return {
@@ -60,22 +41,27 @@ def capabilities(shared: Iterable[Any] | None) -> dict[str, SharedGpu]:
 
 
 def check(
-    name: str, action: Action, found: Iterable[Device], host: Mapping[str, SharedGpu], *, running: bool = True
+    name: str,
+    action: Action,
+    found: Iterable[GpuActual | GpuWish],
+    host: Mapping[str, SharedGpu],
+    *,
+    running: bool = True,
 ) -> None:
-    """Raise TestbedError (``passthrough``) when the VM's devices forbid the action.
+    """Raise TestbedError (``passthrough``) when the VM's devices, found or wished, forbid the action.
 
     ``host`` is what the VM's host says of each profile; a profile that it does not name can do nothing.
     """
     for device in found:
-        if device.kind == "directpath":
-            reason = f"a DirectPath device ({device.label}), with which vSphere can neither suspend nor snapshot a VM"
+        if device.mode != "vgpu":
+            reason = f"a DirectPath device ({device}), with which vSphere can neither suspend nor snapshot a VM"
             instead = {
                 "suspend": "set vm_lifecycle.power to off",
                 "snapshot": "make the VM anew from its template instead: state absent, then present",
             }["suspend" if action == "suspend" else "snapshot"]
-        elif (not running and action == "snapshot") or host.get(device.label, SharedGpu()).allows(action):
+        elif (not running and action == "snapshot") or host.get(device.profile, SharedGpu()).allows(action):
             continue
         else:
-            reason = f"vGPU {device.label}, whose {action} its host does not support"
+            reason = f"vGPU {device.profile}, whose {action} its host does not support"
             instead = "set vm_lifecycle.power to off" if action == "suspend" else "power the VM off first"
         raise one_problem("passthrough", f"{name}: {action}", "a VM whose devices allow it", reason, instead)

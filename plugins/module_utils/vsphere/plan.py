@@ -304,7 +304,8 @@ def diff(name: str, operations: list[Operation]) -> tuple[dict[str, Any], dict[s
         elif operation.kind == "destroy":
             before["state"], after["state"] = "present", "absent"
         for change in operation.changes:
-            if operation.kind != "clone" and change.before is not None:
+            # of what a clone gets, the template's value says nothing; of what it does not take over, everything
+            if change.before is not None and (operation.kind != "clone" or change.after is None):
                 before[change.what] = change.shown(change.before)
             after[change.what] = change.shown(change.after)
     if "power" in after and before["power"] == after["power"]:

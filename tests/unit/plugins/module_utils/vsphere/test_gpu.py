@@ -14,7 +14,9 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu imp
     Inventory,
     Need,
     Pick,
+    Slot,
     assign,
+    contested,
     is_model,
 )
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu_wish import GpuWish
@@ -244,6 +246,35 @@ def test_a_device_lost_to_another_run_is_replaced_by_another() -> None:
     chosen, problems = assign([named], inventory, avoid=lost)
     assert not chosen
     assert "0000:3b:00.0 NVIDIA A10 [10de:2236] held by 'winner'" in str(problems[0])
+
+
+X, SLOT = static(13000, "3b"), ("h1", "0000:3b:00.0")
+
+
+@pytest.mark.parametrize(
+    ("mine", "other", "expected"),
+    [
+        ("vm-99", Holder("vm-100", "b", "h1", False, (X,)), {SLOT: False}),
+        ("vm-100", Holder("vm-99", "b", "h1", False, (X,)), {SLOT: True}),
+        ("vm-99", Holder("vm-100", "b", "h1", True, (X,)), {SLOT: True}),
+        (
+            "vm-99",
+            Holder("vm-100", "b", "h1", True, (replace(X, mode="dynamic", address="", assigned=X.address),)),
+            {SLOT: True},
+        ),
+        ("vm-99", Holder("vm-100", "b", "h2", False, (X,)), {}),
+        ("vm-99", Holder("vm-100", "b", "h1", False, (static(13000, "86"),)), {}),
+        ("vm-99", Holder("vm-99", "a", "h1", False, (X,)), {}),
+    ],
+    ids=["younger", "older", "younger and on", "assigned at power-on", "other host", "other device", "itself"],
+)
+def test_of_two_vms_with_one_device_one_gives_way(mine: str, other: Holder, expected: dict[Slot, bool]) -> None:
+    assert contested(Holder(mine, "a", "h1", False, (X,)), [other]) == expected
+
+
+def test_who_sees_several_rivals_gives_way_to_any() -> None:
+    rivals = [Holder(f"vm-{number}", "b", "h1", False, (X,)) for number in (9, 11)]
+    assert contested(Holder("vm-10", "a", "h1", False, (X,)), rivals) == {SLOT: True}
 
 
 def test_choices_for_other_vms_of_the_run_are_respected() -> None:

@@ -22,7 +22,7 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu_spe
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu_wish import GpuWish
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardware import HardwareActual
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import GpuActual, VmActual
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan import Marks, Operation, plan
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan import Marks, Operation, diff, plan
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.spec import config_spec
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.wish import VmWish, parse_wishes
 from pyVmomi import vim
@@ -209,6 +209,20 @@ def test_a_templates_own_gpu_is_replaced_in_the_clone_call() -> None:
     assert [(item.operation, item.device.key) for item in spec.deviceChange] == [("remove", 13000), ("add", -401)]
 
 
+def test_a_templates_own_gpu_that_is_not_wished_is_taken_out_in_the_clone_call_and_shown() -> None:
+    wish = replace(wished(), gpu_choice=Choice("", "", (), frozenset({13001})))
+    kinds = vim.vm.device.VirtualPCIPassthrough
+    gpu, other = (kinds(key=13000 + key, backing=kinds.VmiopBackingInfo(vgpu="nvidia_a10-4c")) for key in range(2))
+    source = replace(matching(wish), is_template=True, gpus=read_gpus([gpu, other]), devices={13000: gpu, 13001: other})
+    steps = operations(wish, None, source)
+    assert [
+        (item.operation, item.device.key) for item in config_spec(wish, steps[0].changes, source, None).deviceChange
+    ] == [("remove", 13000)]
+    before, after = diff("nb-1", steps)
+    assert before["nb-1"]["gpu[0]"] == {"mode": "vgpu", "profile": "nvidia_a10-4c", "key": 13000}
+    assert after["nb-1"]["gpu[0]"] is None
+
+
 @pytest.mark.parametrize(
     ("vendor", "written"),
     [(0x10DE, 4318), (0x1002, 4098), (0x8086, -32634)],
@@ -237,6 +251,17 @@ def test_the_static_backings_vendor_is_a_signed_number(vendor: int, written: int
 def test_other_backings_read_back_as_written(wish: GpuWish) -> None:
     read = read_gpus([gpu_device(Pick(wish), 0)])[0]
     assert GpuWish(read.mode, "", "", read.vendor_id, read.device_id, read.label, read.profile) == wish
+
+
+def test_passthrough_devices_are_told_from_others() -> None:
+    kinds = vim.vm.device.VirtualPCIPassthrough
+    hardware = [
+        vim.vm.device.VirtualVmxnet3(key=4000),
+        kinds(key=13000, backing=kinds.VmiopBackingInfo(vgpu="nvidia_a10-8c")),
+        kinds(key=13001, backing=kinds.DvxBackingInfo()),
+    ]
+    expected = (GpuActual(13000, "vgpu", profile="nvidia_a10-8c"), GpuActual(13001, "other"))
+    assert read_gpus(hardware) == expected
 
 
 def test_a_hosts_properties_become_plain_data() -> None:

@@ -11,14 +11,12 @@ import pytest
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import TestbedError
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.compare import extra_config
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.lifecycle import gently
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import VmActual
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import GpuActual, VmActual
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.passthrough import (
     Action,
-    Device,
     SharedGpu,
     capabilities,
     check,
-    devices,
 )
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan import (
     Marks,
@@ -33,7 +31,6 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.wish im
     parse_patience,
     parse_wishes,
 )
-from pyVmomi import vim
 
 MARKS = Marks("lab", "r1", "2030-01-01T00:00:00Z")
 
@@ -186,7 +183,9 @@ def test_patience_is_read_without_a_wish() -> None:
         parse_patience([{"name": "a", "lifecycle": {"shutdown_seconds": "soon"}}])
 
 
-STATIC, VGPU = Device("directpath", "NVIDIA A10"), Device("vgpu", "nvidia_a10-8c")
+STATIC = GpuActual(13000, "static", "0000:3b:00.0", vendor_id=0x10DE, device_id=0x2236)
+VGPU = GpuActual(13001, "vgpu", profile="nvidia_a10-8c")
+DYNAMIC = GpuActual(13002, "dynamic", vendor_id=0x10DE, device_id=0x2236)
 ALL = {"nvidia_a10-8c": SharedGpu(suspend=True, snapshot=True, memory_snapshot=True)}
 NONE = {"nvidia_a10-8c": SharedGpu()}
 
@@ -196,7 +195,9 @@ NONE = {"nvidia_a10-8c": SharedGpu()}
     [
         ("suspend", [], {}, True, ""),
         ("snapshot", [], {}, True, ""),
-        ("suspend", [STATIC], ALL, True, "NVIDIA A10"),
+        ("suspend", [STATIC], ALL, True, "(0000:3b:00.0)"),
+        ("suspend", [DYNAMIC], ALL, True, "(10de:2236)"),
+        ("suspend", [GpuActual(13003, "other")], ALL, True, "(device 13003)"),
         ("snapshot", [STATIC], ALL, False, "state absent, then present"),
         ("memory snapshot", [STATIC], ALL, True, "make the VM anew"),
         ("suspend", [VGPU], ALL, True, ""),
@@ -207,11 +208,11 @@ NONE = {"nvidia_a10-8c": SharedGpu()}
         ("snapshot", [VGPU], NONE, True, "power the VM off first"),
         ("snapshot", [VGPU], NONE, False, ""),
         ("memory snapshot", [VGPU], NONE, True, "whose memory snapshot its host does not support"),
-        ("suspend", [VGPU, STATIC], ALL, True, "NVIDIA A10"),
+        ("suspend", [VGPU, STATIC], ALL, True, "0000:3b:00.0"),
     ],
 )
 def test_what_passthrough_devices_forbid(
-    action: Action, found: list[Device], host: dict[str, SharedGpu], running: bool, part: str
+    action: Action, found: list[GpuActual], host: dict[str, SharedGpu], running: bool, part: str
 ) -> None:
     if not part:
         check("nb-1", action, found, host, running=running)
@@ -221,22 +222,6 @@ def test_what_passthrough_devices_forbid(
     assert caught.value.error_code == "passthrough"
     assert part in str(caught.value)
     assert f"nb-1: {action}" in str(caught.value)
-
-
-def test_passthrough_devices_are_told_from_others() -> None:
-    device, kinds = vim.vm.device, vim.vm.device.VirtualPCIPassthrough
-    hardware = [
-        device.VirtualVmxnet3(key=4000),
-        kinds(key=13000, backing=kinds.VmiopBackingInfo(vgpu="nvidia_a10-8c")),
-        kinds(
-            key=13001,
-            backing=kinds.DeviceBackingInfo(id="0000:3b:00.0"),
-            deviceInfo=vim.Description(label="PCI device 1", summary=""),
-        ),
-        kinds(key=13002, backing=kinds.DynamicBackingInfo()),
-    ]
-    expected = (VGPU, Device("directpath", "PCI device 1"), Device("directpath", "device 13002"))
-    assert devices(hardware) == expected
 
 
 def test_a_hosts_word_on_its_profiles_is_read() -> None:
