@@ -42,7 +42,7 @@ type lab struct {
 	newborn  *simulator.Context // who makes it; guarded by creating
 	unlock   func()             // releases the new VM to readers; guarded by creating
 
-	listeners sync.Map // by collector: who stands before it
+	listeners sync.Map // by collector: who answers its waits
 
 	mutex    sync.Mutex
 	machines map[types.ManagedObjectReference]*machine
@@ -137,10 +137,12 @@ func (h registryHook) PutObject(_ *simulator.Context, object mo.Reference) {
 
 func (h registryHook) UpdateObject(_ *simulator.Context, object mo.Reference, _ []types.PropertyChange) {
 	h.lab.endings.noteUpdate(object.Reference())
+	h.lab.noteChange(object.Reference())
 }
 
 // RemoveObject tells the driver about VMs that go without Destroy_Task, with their folder for example.
 func (h registryHook) RemoveObject(_ *simulator.Context, ref types.ManagedObjectReference) {
+	h.lab.noteChange(ref)
 	if ref.Type == "VirtualMachine" {
 		h.lab.forget(ref)
 	}

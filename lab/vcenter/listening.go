@@ -3,91 +3,265 @@
 package main
 
 import (
+	"reflect"
 	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
 
 	"github.com/vmware/govmomi/simulator"
-	"github.com/vmware/govmomi/vim25/mo"
+	"github.com/vmware/govmomi/vim25/methods"
+	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 )
 
-// listener stands between the registry and a property collector that a client waits with. The simulator hands every
-// collector every change of the whole inventory and then reads all objects of all its filters once for each of them: a
-// cost that grows with the square of what is under way and that no vCenter has. A collector whose filters name objects,
-// or lists of tasks and VMs, hears of those only; any other hears of everything, as before.
+// listener answers WaitForUpdatesEx for a collector whose filters name objects, or lists of them. The simulator hands every
+// collector every change of the whole inventory and reads all objects of all its filters once for each of them: a cost
+// that grows with the square of what is under way and that no vCenter has. This one reads what has changed. Collectors
+// with any other filter are the simulator's, as before.
 type listener struct {
-	*simulator.PropertyCollector
-	filters    []types.ManagedObjectReference
-	everything bool
-	kinds      map[string]bool
-	objects    map[types.ManagedObjectReference]bool
+	call  sync.Mutex // one wait at a time, as in vCenter
+	shown map[types.ManagedObjectReference]shownObjects
+	turn  int
+
+	mutex    sync.Mutex
+	watched  map[types.ManagedObjectReference]bool
+	changed  map[types.ManagedObjectReference]bool
+	woken    chan struct{}
+	canceled chan struct{}
 }
 
-func (l *listener) hears(ref types.ManagedObjectReference) bool {
-	return l.everything || l.kinds[ref.Type] || l.objects[ref]
-}
+// shownObjects are one filter's objects with the properties that the client knows.
+type shownObjects map[types.ManagedObjectReference]map[string]types.AnyType
 
-// PutObject matters where a traversal may reach the new object; a list and a name do not find objects by themselves.
-func (l *listener) PutObject(ctx *simulator.Context, object mo.Reference) {
-	if l.everything {
-		l.PropertyCollector.PutObject(ctx, object)
+// gatherFor is how long changes gather after the first: one answer then tells of all that end together.
+const gatherFor = 8 * time.Millisecond
+
+const versionPrefix = "lab-"
+
+func newListener() *listener {
+	return &listener{
+		shown: map[types.ManagedObjectReference]shownObjects{}, changed: map[types.ManagedObjectReference]bool{},
+		woken: make(chan struct{}, 1), canceled: make(chan struct{}, 1),
 	}
 }
 
-func (l *listener) UpdateObject(ctx *simulator.Context, object mo.Reference, changes []types.PropertyChange) {
-	if l.hears(object.Reference()) {
-		l.PropertyCollector.UpdateObject(ctx, object, changes)
-	}
-}
-
-func (l *listener) RemoveObject(ctx *simulator.Context, ref types.ManagedObjectReference) {
-	if l.hears(ref) {
-		l.PropertyCollector.RemoveObject(ctx, ref)
-	}
-}
-
-// include widens what is heard by what a filter is about.
-func (l *listener) include(spec types.PropertyFilterSpec) {
-	for _, set := range spec.ObjectSet {
-		l.objects[set.Obj] = true
-		l.everything = l.everything || (len(set.SelectSet) > 0 && set.Obj.Type != "ListView")
-	}
-	for _, set := range spec.PropSet {
-		listed := slices.ContainsFunc(spec.ObjectSet, func(o types.ObjectSpec) bool { return o.Obj.Type == "ListView" })
-		l.kinds[set.Type] = l.kinds[set.Type] || listed
-		l.everything = l.everything || (listed && set.Type != "Task" && set.Type != "VirtualMachine")
-	}
-}
-
-// listen puts a listener before the collector of each WaitForUpdatesEx after its first. A filter that came since then is
-// read at once: the simulator would read it only when something else happens.
+// listen decides who answers a collector's call.
 func (l *lab) listen(ctx *simulator.Context, method *simulator.Method) {
-	if method.Name == "DestroyPropertyCollector" {
-		l.listeners.Delete(method.This)
+	if known, ok := l.listeners.Load(method.This); ok &&
+		(method.Name == "CancelWaitForUpdates" || method.Name == "DestroyPropertyCollector") {
+		wake(known.(*listener).canceled)
+		if method.Name == "DestroyPropertyCollector" {
+			l.listeners.Delete(method.This)
+		}
 	}
 	request, ok := method.Body.(*types.WaitForUpdatesEx)
-	if !ok || request.Version == "" {
+	if !ok {
 		return
 	}
 	collector, ok := ctx.Session.Get(method.This).(*simulator.PropertyCollector)
 	if !ok {
 		return
 	}
-	ctx.WithLock(collector, func() {
-		filters := slices.Clone(collector.Filter)
-		if known, ok := l.listeners.Load(method.This); ok && slices.Equal(known.(*listener).filters, filters) {
-			return
+	if plainFilters(ctx, collector) {
+		l.listeners.LoadOrStore(method.This, newListener())
+		method.This = deskRef
+	} else if strings.HasPrefix(request.Version, versionPrefix) { // a filter of another kind came later
+		l.registry.AddHandler(collector)
+	}
+}
+
+// plainFilters says whether the collector has filters, and all of them name objects or lists of tasks and VMs.
+func plainFilters(ctx *simulator.Context, collector *simulator.PropertyCollector) bool {
+	var filters []types.ManagedObjectReference
+	ctx.WithLock(collector, func() { filters = slices.Clone(collector.Filter) })
+	for _, ref := range filters {
+		filter, ok := ctx.Session.Get(ref).(*simulator.PropertyFilter)
+		if !ok || slices.ContainsFunc(filter.Spec.ObjectSet, func(o types.ObjectSpec) bool {
+			return len(o.SelectSet) > 0 && o.Obj.Type != "ListView"
+		}) || slices.ContainsFunc(filter.Spec.PropSet, func(p types.PropertySpec) bool {
+			return p.Type != "Task" && p.Type != "VirtualMachine"
+		}) {
+			return false
 		}
-		own := &listener{
-			PropertyCollector: collector, filters: filters,
-			kinds: map[string]bool{}, objects: map[types.ManagedObjectReference]bool{},
+	}
+	return len(filters) > 0
+}
+
+// noteChange wakes whoever watches the object. The caller may hold the object's lock.
+func (l *lab) noteChange(ref types.ManagedObjectReference) {
+	l.listeners.Range(func(_, known any) bool {
+		own := known.(*listener)
+		own.mutex.Lock()
+		defer own.mutex.Unlock()
+		if own.watched[ref] {
+			own.changed[ref] = true
+			wake(own.woken)
 		}
-		for _, ref := range filters {
-			if filter, ok := ctx.Session.Get(ref).(*simulator.PropertyFilter); ok {
-				own.include(filter.Spec)
+		return true
+	})
+}
+
+func wake(channel chan struct{}) {
+	select {
+	case channel <- struct{}{}:
+	default:
+	}
+}
+
+func (d *desk) WaitForUpdatesEx(ctx *simulator.Context, r *types.WaitForUpdatesEx) soap.HasFault {
+	known, ok := d.listeners.Load(r.This)
+	collector, isCollector := ctx.Session.Get(r.This).(*simulator.PropertyCollector)
+	if !ok || !isCollector {
+		return &methods.WaitForUpdatesExBody{Fault_: notFound(r.This).soap()}
+	}
+	own := known.(*listener)
+	own.call.Lock()
+	defer own.call.Unlock()
+	if r.Version == "" {
+		clear(own.shown)
+	}
+	var end <-chan time.Time
+	once := false
+	if r.Options != nil && r.Options.MaxWaitSeconds != nil {
+		end = time.After(time.Duration(*r.Options.MaxWaitSeconds) * time.Second)
+		once = *r.Options.MaxWaitSeconds == 0
+	}
+	for {
+		updates := own.collect(ctx, collector)
+		if len(updates) > 0 || r.Version == "" {
+			own.turn++
+			return &methods.WaitForUpdatesExBody{Res: &types.WaitForUpdatesExResponse{Returnval: &types.UpdateSet{
+				Version: versionPrefix + strconv.Itoa(own.turn), FilterSet: updates,
+			}}}
+		}
+		if once {
+			return &methods.WaitForUpdatesExBody{Res: &types.WaitForUpdatesExResponse{}}
+		}
+		select {
+		case <-own.woken:
+			time.Sleep(gatherFor)
+		case <-own.canceled:
+			return &methods.WaitForUpdatesExBody{Fault_: (&failure{&types.RequestCanceled{}, "The request was canceled."}).soap()}
+		case <-end:
+			return &methods.WaitForUpdatesExBody{Res: &types.WaitForUpdatesExResponse{}}
+		}
+	}
+}
+
+// collect tells what the client does not know yet, by filter.
+func (own *listener) collect(ctx *simulator.Context, collector *simulator.PropertyCollector) []types.PropertyFilterUpdate {
+	members, lists := map[types.ManagedObjectReference][]types.ManagedObjectReference{}, []types.ManagedObjectReference{}
+	for _, ref := range collector.Filter {
+		if filter, ok := ctx.Session.Get(ref).(*simulator.PropertyFilter); ok {
+			members[ref] = membersOf(ctx, filter.Spec)
+			for _, set := range filter.Spec.ObjectSet {
+				lists = append(lists, set.Obj)
 			}
 		}
-		l.listeners.Store(method.This, own)
-		l.registry.AddHandler(own)
-		collector.UpdateObject(ctx, collector, nil)
-	})
+	}
+	changed := own.watch(lists, members)
+	var updates []types.PropertyFilterUpdate
+	for _, ref := range collector.Filter {
+		filter, ok := ctx.Session.Get(ref).(*simulator.PropertyFilter)
+		if !ok {
+			continue
+		}
+		if own.shown[ref] == nil {
+			own.shown[ref] = shownObjects{}
+		}
+		if told := own.shown[ref].update(ctx, collector, filter.Spec, members[ref], changed); len(told) > 0 {
+			updates = append(updates, types.PropertyFilterUpdate{Filter: ref, ObjectSet: told})
+		}
+	}
+	return updates
+}
+
+// watch names what wakes the listener from now on, and takes what has changed until now.
+func (own *listener) watch(
+	lists []types.ManagedObjectReference, members map[types.ManagedObjectReference][]types.ManagedObjectReference,
+) map[types.ManagedObjectReference]bool {
+	own.mutex.Lock()
+	defer own.mutex.Unlock()
+	own.watched = map[types.ManagedObjectReference]bool{}
+	for _, refs := range members {
+		for _, ref := range refs {
+			own.watched[ref] = true
+		}
+	}
+	for _, ref := range lists {
+		own.watched[ref] = true
+	}
+	changed := own.changed
+	own.changed = map[types.ManagedObjectReference]bool{}
+	return changed
+}
+
+func membersOf(ctx *simulator.Context, spec types.PropertyFilterSpec) []types.ManagedObjectReference {
+	var members []types.ManagedObjectReference
+	for _, set := range spec.ObjectSet {
+		if len(set.SelectSet) == 0 {
+			members = append(members, set.Obj)
+		} else if view, ok := ctx.Session.Get(set.Obj).(*simulator.ListView); ok {
+			ctx.WithLock(view, func() { members = append(members, view.View...) })
+		}
+	}
+	return members
+}
+
+func (shown shownObjects) update(
+	ctx *simulator.Context, collector *simulator.PropertyCollector, spec types.PropertyFilterSpec,
+	members []types.ManagedObjectReference, changed map[types.ManagedObjectReference]bool,
+) []types.ObjectUpdate {
+	var updates []types.ObjectUpdate
+	request := types.PropertyFilterSpec{PropSet: spec.PropSet, ReportMissingObjectsInResults: types.NewBool(true)}
+	present := map[types.ManagedObjectReference]bool{}
+	for _, ref := range members {
+		if ctx.Session.Get(ref) == nil {
+			continue
+		}
+		present[ref] = true
+		if shown[ref] == nil || changed[ref] {
+			request.ObjectSet = append(request.ObjectSet, types.ObjectSpec{Obj: ref})
+		}
+	}
+	for ref := range shown {
+		if !present[ref] {
+			delete(shown, ref)
+			updates = append(updates, types.ObjectUpdate{Kind: types.ObjectUpdateKindLeave, Obj: ref})
+		}
+	}
+	if len(request.ObjectSet) == 0 {
+		return updates
+	}
+	answer := collector.RetrievePropertiesEx(ctx, &types.RetrievePropertiesEx{SpecSet: []types.PropertyFilterSpec{request}})
+	body, ok := answer.(*methods.RetrievePropertiesExBody)
+	if !ok || body.Res == nil || body.Res.Returnval == nil {
+		return updates
+	}
+	for _, object := range body.Res.Returnval.Objects {
+		kind := types.ObjectUpdateKindModify
+		if shown[object.Obj] == nil {
+			kind, shown[object.Obj] = types.ObjectUpdateKindEnter, map[string]types.AnyType{}
+		}
+		if changes := news(shown[object.Obj], object.PropSet); len(changes) > 0 || kind == types.ObjectUpdateKindEnter {
+			updates = append(updates, types.ObjectUpdate{Kind: kind, Obj: object.Obj, ChangeSet: changes})
+		}
+	}
+	return updates
+}
+
+// news are the properties that differ from what is known, which it brings up to date.
+func news(known map[string]types.AnyType, properties []types.DynamicProperty) []types.PropertyChange {
+	var changes []types.PropertyChange
+	for _, property := range properties {
+		if value, ok := known[property.Name]; !ok || !reflect.DeepEqual(value, property.Val) {
+			known[property.Name] = property.Val
+			changes = append(changes, types.PropertyChange{
+				Name: property.Name, Op: types.PropertyChangeOpAssign, Val: property.Val,
+			})
+		}
+	}
+	return changes
 }
