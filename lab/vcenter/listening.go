@@ -28,6 +28,7 @@ type listener struct {
 	mutex    sync.Mutex
 	watched  map[types.ManagedObjectReference]bool
 	changed  map[types.ManagedObjectReference]bool
+	removed  []types.ManagedObjectReference // from a list since the last answer: who joins it again is new
 	woken    chan struct{}
 	canceled chan struct{}
 }
@@ -55,6 +56,9 @@ func (l *lab) listen(ctx *simulator.Context, method *simulator.Method) {
 		if method.Name == "DestroyPropertyCollector" {
 			l.listeners.Delete(method.This)
 		}
+	}
+	if modify, ok := method.Body.(*types.ModifyListView); ok {
+		l.noteRemoved(modify.Remove)
 	}
 	request, ok := method.Body.(*types.WaitForUpdatesEx)
 	if !ok {
@@ -99,6 +103,16 @@ func (l *lab) noteChange(ref types.ManagedObjectReference) {
 			own.changed[ref] = true
 			wake(own.woken)
 		}
+		return true
+	})
+}
+
+func (l *lab) noteRemoved(refs []types.ManagedObjectReference) {
+	l.listeners.Range(func(_, known any) bool {
+		own := known.(*listener)
+		own.mutex.Lock()
+		defer own.mutex.Unlock()
+		own.removed = append(own.removed, refs...)
 		return true
 	})
 }
@@ -161,7 +175,7 @@ func (own *listener) collect(ctx *simulator.Context, collector *simulator.Proper
 			}
 		}
 	}
-	changed := own.watch(lists, members)
+	changed, removed := own.watch(lists, members)
 	var updates []types.PropertyFilterUpdate
 	for _, ref := range collector.Filter {
 		filter, ok := ctx.Session.Get(ref).(*simulator.PropertyFilter)
@@ -171,7 +185,13 @@ func (own *listener) collect(ctx *simulator.Context, collector *simulator.Proper
 		if own.shown[ref] == nil {
 			own.shown[ref] = shownObjects{}
 		}
-		if told := own.shown[ref].update(ctx, collector, filter.Spec, members[ref], changed); len(told) > 0 {
+		known := own.shown[ref]
+		for _, object := range removed {
+			if slices.Contains(members[ref], object) {
+				delete(known, object)
+			}
+		}
+		if told := known.update(ctx, collector, filter.Spec, members[ref], changed); len(told) > 0 {
 			updates = append(updates, types.PropertyFilterUpdate{Filter: ref, ObjectSet: told})
 		}
 	}
@@ -181,7 +201,7 @@ func (own *listener) collect(ctx *simulator.Context, collector *simulator.Proper
 // watch names what wakes the listener from now on, and takes what has changed until now.
 func (own *listener) watch(
 	lists []types.ManagedObjectReference, members map[types.ManagedObjectReference][]types.ManagedObjectReference,
-) map[types.ManagedObjectReference]bool {
+) (changed map[types.ManagedObjectReference]bool, removed []types.ManagedObjectReference) {
 	own.mutex.Lock()
 	defer own.mutex.Unlock()
 	own.watched = map[types.ManagedObjectReference]bool{}
@@ -193,9 +213,9 @@ func (own *listener) watch(
 	for _, ref := range lists {
 		own.watched[ref] = true
 	}
-	changed := own.changed
-	own.changed = map[types.ManagedObjectReference]bool{}
-	return changed
+	changed, removed = own.changed, own.removed
+	own.changed, own.removed = map[types.ManagedObjectReference]bool{}, nil
+	return changed, removed
 }
 
 func membersOf(ctx *simulator.Context, spec types.PropertyFilterSpec) []types.ManagedObjectReference {

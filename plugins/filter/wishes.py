@@ -48,11 +48,13 @@ PREFIX = "vm_"
 
 def wishes(hosts: Iterable[str], hostvars: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """One mapping per host, in the order of the hosts."""
-    return [
-        {"name": str(host)}
-        | {str(key).removeprefix(PREFIX): hostvars[host][key] for key in hostvars[host] if str(key).startswith(PREFIX)}
-        for host in hosts
-    ]
+    return [_wish(str(host), hostvars[host]) for host in hosts]
+
+
+def _wish(name: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """``variables`` are looked up once for each host: Ansible puts them together anew each time."""
+    fields = {str(key).removeprefix(PREFIX): variables[key] for key in variables if str(key).startswith(PREFIX)}
+    return {"name": name} | fields
 
 
 class FilterModule:

@@ -29,6 +29,7 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.limits 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import VmActual, routable
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.placement import Place, Resolver, Tree
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan import (
+    POWER_AFTER,
     Marks,
     Operation,
     changes_anything,
@@ -194,13 +195,19 @@ class Fleet:
         return slots.keys(operation.kind, str(wish.template), placement.host, placement.datastore)
 
     def read(self, machines: list[Machine]) -> None:
-        """Refresh references and actual state, all in two calls, and one more after static GPUs were given out."""
+        """Refresh references and actual state, all in three calls, and one more after static GPUs were given out."""
         lost = [machine for machine in machines if machine.reference is None]
         found = lookup.find_vms(self._content, [machine.name for machine in lost]) if lost else {}
         for machine in lost:
             machine.reference = found.get(machine.name)
-        known = [machine.reference for machine in machines if machine.reference is not None]
-        actuals = lookup.read_vms(self._content, known, self._networks)
+        steady = [machine.actual for machine in machines if machine.actual and _is_steady(machine)]
+        actuals = lookup.same_but_state(self._content, steady, self._session.instance._stub) if steady else {}
+        known = [
+            machine.reference
+            for machine in machines
+            if machine.reference is not None and machine.reference._moId not in actuals
+        ]
+        actuals |= lookup.read_vms(self._content, known, self._networks)
         self._gpus.settle(actuals.values())
         for machine in machines:
             machine.actual = actuals.get(machine.reference._moId) if machine.reference is not None else None
@@ -411,6 +418,14 @@ class Fleet:
                 "error_code": error.error_code if error else "",
                 "error": str(error) if error else "",
             }
+
+
+def _is_steady(machine: Machine) -> bool:
+    """Whether only the state of the VM will have changed; a dynamic GPU's device gets its address at power-on."""
+    actual, operation = machine.actual, machine.operation
+    if actual is None or operation is None or machine.reference is None or actual.gpus or not actual.change_version:
+        return False
+    return operation.kind in POWER_AFTER or operation.kind.startswith("wait_")
 
 
 def _machine(wish: VmWish) -> Machine:
