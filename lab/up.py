@@ -62,7 +62,7 @@ def up(paths: Paths, guests: str, say: Callable[[str], None]) -> dict[str, Any]:
         port = _port_of_before(paths)
         state.write_json(paths.inventory, settings.for_vcenter(wanted))
         state.write_json(paths.roles, settings.for_roles(wanted, paths))
-        command = _vcenter_command(paths, binary, port, wanted["username"])
+        command = _vcenter_command(paths, binary, port, wanted["admin_username"])
         Launch(command, guests, name, subnet, cap_mb).save(paths)
         processes.start_daemon(paths)
         given = f"{image.guest_os(podman, name)} (podman guest)" if guests == "podman" else FAKE_STAND_IN
@@ -192,10 +192,10 @@ def _port_of_before(paths: Paths) -> int:
     return port if port and processes.is_free(port) else 0
 
 
-def _vcenter_command(paths: Paths, binary: Path, port: int, username: str) -> list[str]:
+def _vcenter_command(paths: Paths, binary: Path, port: int, administrator: str) -> list[str]:
     return [
         str(binary), "-listen", f"127.0.0.1:{port}", "-cert", str(paths.tls / "server.pem"),
-        "-key", str(paths.tls / "server.key"), "-user", username, "-password-file", str(paths.password),
+        "-key", str(paths.tls / "server.key"), "-user", administrator, "-password-file", str(paths.admin_password),
         "-calls", str(paths.logs / "calls.jsonl"), "-ready", str(paths.ready), "-inventory", str(paths.inventory),
         "-work", str(paths.work), "-roles", str(paths.roles), *_faults(),
     ]  # fmt: skip

@@ -171,11 +171,12 @@ def test_the_wrapper_says_how_to_get_the_environment(tmp_path: Path) -> None:
 
 def test_identity_is_made_once_and_is_private(tmp_path: Path) -> None:
     paths = Paths(tmp_path, tmp_path, "0123abcd")
-    assert pki.ensure(paths) == ["TLS authority", "server certificate", "password", "second password", "SSH key"]
+    everything = ["TLS authority", "server certificate", "password", "administrator's password", "SSH key"]
+    assert pki.ensure(paths) == everything
     assert pki.ensure(paths) == []
     for secret in (
         paths.password,
-        paths.limited_password,
+        paths.admin_password,
         paths.ssh_key,
         paths.tls / "ca.key",
         paths.tls / "server.key",
