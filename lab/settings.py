@@ -26,9 +26,7 @@ def load() -> dict[str, Any]:
     except (OSError, yaml.YAMLError) as error:
         raise LabError(f"{FILE}: {error}") from error
     missing = [
-        key
-        for key in (*PASSED_ON, "templates", "username", "admin_username", "guest_user")
-        if key not in (data or {})
+        key for key in (*PASSED_ON, "templates", "username", "admin_username", "guest_user") if key not in (data or {})
     ]
     if missing:
         raise LabError(f"{FILE}: missing {', '.join(missing)}")
@@ -43,21 +41,11 @@ def for_vcenter(settings: dict[str, Any]) -> dict[str, Any]:
 def for_roles(settings: dict[str, Any], paths: Paths) -> dict[str, Any]:
     """The login that everybody uses, its roles and where it holds them: what playbooks/vcenter_role.yml would grant for
     this inventory. Raises LabError that names the file when it is not such data."""
-    names = {
-        "root": ["rootFolder"],
-        "template": [template["name"] for template in settings["templates"]],
-        "datacenter": [settings["datacenter"]],
-        "folder": [settings["folder"]],
-        "compute": [settings["cluster"]],
-        "datastore": [settings["datastore"]["name"]],
-        "network": [settings["portgroup"]],
-    }
     try:
         data = yaml.safe_load(ROLE.read_text())
-        kinds = [*data["places"], data["by_hand"]]
         roles = {
             f"{data['name']}-{kind}": [str(row["id"]) for row in data["privileges"] if kind in row["where"]]
-            for kind in kinds
+            for kind in (*data["places"], data["by_hand"])
             if "role" not in data["places"].get(kind, {})
         }
         grants = [
@@ -68,17 +56,31 @@ def for_roles(settings: dict[str, Any], paths: Paths) -> dict[str, Any]:
                 "propagate": place["propagate"],
             }
             for kind, place in data["places"].items()
-            for name in names[kind]
+            for name in _named(settings)[kind]
         ]
         by_hand = f"{data['name']}-{data['by_hand']}"
     except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise LabError(f"{ROLE}: expected name, places, by_hand, and privileges with id and where: {error!r}") from error
+        expected = "name, places, by_hand, and privileges with id and where"
+        raise LabError(f"{ROLE}: expected {expected}: {error!r}") from error
     return {
         "user": settings["username"],
         "password_file": str(paths.password),
         "roles": roles,
         "grants": grants,
         "global": by_hand,
+    }
+
+
+def _named(settings: dict[str, Any]) -> dict[str, list[str]]:
+    """The objects of each kind of place."""
+    return {
+        "root": ["rootFolder"],
+        "datacenter": [settings["datacenter"]],
+        "folder": [settings["folder"]],
+        "compute": [settings["cluster"]],
+        "datastore": [settings["datastore"]["name"]],
+        "network": [settings["portgroup"]],
+        "template": [template["name"] for template in settings["templates"]],
     }
 
 

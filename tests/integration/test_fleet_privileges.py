@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What fleet says where its login lacks a privilege. That the role is enough, every other test shows: all use its login."""
+"""What fleet says where its login lacks a privilege. All other tests show that the role is enough."""
 
 from __future__ import annotations
 

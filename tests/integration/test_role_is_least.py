@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each privilege of the role is needed, on each of its places: without it something that fleet does ends with its name."""
+"""Each privilege of the role is needed on each of its places: without it some call of fleet's ends with its name."""
 
 from __future__ import annotations
 

@@ -87,7 +87,9 @@ def test_another_user_gets_the_same(lab: Lab) -> None:
             place = name.removeprefix(ROLE["name"] + "-")
             assert privileges == ALWAYS | {row["id"] for row in ROLE["privileges"] if place in row["where"]}
     found = granted(lab, OTHER)
-    templates = {("vim.VirtualMachine", f"nano-banana-{name}-template") for name in ("baseline", "compatibility", "stress")}
+    templates = {
+        ("vim.VirtualMachine", f"nano-banana-{name}-template") for name in ("baseline", "compatibility", "stress")
+    }
     assert found == granted(lab, OWN)
     assert {row[:2] for row in found} == templates | {
         ("vim.Folder", "Datacenters"),

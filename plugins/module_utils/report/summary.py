@@ -21,7 +21,7 @@ def lines(hosts: Sequence[Host]) -> Iterator[tuple[str, str]]:
     for host in shown:
         yield host.status, f"{host.name:<{width}}  {host.status.replace('_', ' '):<8}  {host.reason}"
     counts = Counter(host.status for host in hosts if host.status not in TROUBLE)
-    if len(shown) < len(hosts):
+    if rest := len(hosts) - len(shown):
         words = ", ".join(f"{counts[status]} {status}" for status in counts)
         status = next(status for status in (WARNED, PASSED, SKIPPED, *counts) if counts[status])
-        yield status, f"{many(len(hosts) - len(shown), 'other host' if shown else 'host')}: {words}"
+        yield status, f"{many(rest, 'other host' if shown else 'host')}: {words}"
