@@ -70,6 +70,17 @@ def test_the_lab_s_login_holds_what_the_playbook_grants(lab: Lab) -> None:
     assert "changed=0" in output
 
 
+def test_other_ways_to_wish_for_the_same_places_need_no_more(lab: Lab) -> None:
+    wishes = {
+        "vm_template": {"inventory": "nano-banana/nano-banana-baseline-template"},
+        "vm_placement": wish("a")["placement"] | {"folder": "nano-banana/deep", "create_folder": True},
+        "vcenter_role_more": [["network", "testbed", "DistributedVirtualPortgroup"]],
+    }
+    code, output = grant(lab, OWN, "-e", json.dumps(wishes))
+    assert code == 0, output
+    assert "changed=0" in output
+
+
 def test_check_mode_shows_the_grants_and_writes_nothing(lab: Lab) -> None:
     since = len(lab.calls())
     code, output = grant(lab, OTHER, "--check")
