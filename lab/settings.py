@@ -45,8 +45,8 @@ def for_roles(settings: dict[str, Any], paths: Paths) -> dict[str, Any]:
         data = yaml.safe_load(ROLE.read_text())
         roles = {
             f"{data['name']}-{kind}": [str(row["id"]) for row in data["privileges"] if kind in row["where"]]
-            for kind in (*data["places"], data["by_hand"])
-            if "role" not in data["places"].get(kind, {})
+            for kind, place in data["places"].items()
+            if "role" not in place
         }
         grants = [
             {
@@ -56,11 +56,12 @@ def for_roles(settings: dict[str, Any], paths: Paths) -> dict[str, Any]:
                 "propagate": place["propagate"],
             }
             for kind, place in data["places"].items()
+            if "by_hand" not in place
             for name in _named(settings)[kind]
         ]
-        by_hand = f"{data['name']}-{data['by_hand']}"
-    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        expected = "name, places, by_hand, and privileges with id and where"
+        (by_hand,) = [f"{data['name']}-{kind}" for kind, place in data["places"].items() if "by_hand" in place]
+    except (OSError, yaml.YAMLError, LookupError, TypeError, ValueError, AttributeError) as error:
+        expected = "name, places, and privileges with id and where"
         raise LabError(f"{ROLE}: expected {expected}: {error!r}") from error
     return {
         "user": settings["username"],

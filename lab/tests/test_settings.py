@@ -33,11 +33,9 @@ def test_each_place_has_a_role_and_a_grant(tmp_path: Path) -> None:
     assert made["global"] == "nanobanana-testbed-library"
 
 
-@pytest.mark.parametrize(
-    "text", ["[", "name: x", "{name: x, places: {moon: {type: Folder, propagate: true}}, by_hand: y}"]
-)
+@pytest.mark.parametrize("text", ["[", "name: x", "{name: x, places: {moon: {type: Folder, propagate: true}}}"])
 def test_data_that_is_none_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setattr(settings, "ROLE", tmp_path / "role.yml")
     (tmp_path / "role.yml").write_text(text)
-    with pytest.raises(LabError, match=r"role\.yml: expected name, places, by_hand"):
+    with pytest.raises(LabError, match=r"role\.yml: expected name, places"):
         roles(tmp_path)

@@ -17,7 +17,7 @@ from tests.integration.test_fleet import session, writes
 
 pytestmark = pytest.mark.integration
 ROLE = yaml.safe_load((ROOT / "playbooks/files/vcenter_role.yml").read_text())
-PLACES = {*ROLE["places"], ROLE["by_hand"]}
+PLACES = set(ROLE["places"])
 OWN, OTHER = "VSPHERE.LOCAL\\testbed", "VSPHERE.LOCAL\\another"
 ALWAYS = {"System.Anonymous", "System.Read", "System.View"}  # every role has them
 
