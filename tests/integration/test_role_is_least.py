@@ -52,7 +52,7 @@ def without(lab: Lab, privilege: str, place: str) -> Iterator[None]:
     name = f"{ROLE['name']}-{place}"
     with session(lab) as content:
         manager = content.authorizationManager
-        role = next(item for item in manager.roleList if item.name == name)
+        (role,) = [item for item in manager.roleList if item.name == name]
         manager.UpdateAuthorizationRole(role.roleId, name, [item for item in role.privilege if item != privilege])
     try:
         yield
@@ -81,7 +81,7 @@ def from_a_vm_elsewhere(lab: Lab) -> Iterator[Any]:
     with session(lab) as content:
         manager = content.authorizationManager
         source = lookup.find_vms(content, ["source"])["source"]
-        role = next(item.roleId for item in manager.roleList if item.name == f"{ROLE['name']}-template")
+        (role,) = [item.roleId for item in manager.roleList if item.name == f"{ROLE['name']}-template"]
         given = vim.AuthorizationManager.Permission(
             principal="VSPHERE.LOCAL\\testbed", group=False, roleId=role, propagate=True
         )
@@ -103,7 +103,7 @@ def back_to_2d(lab: Lab) -> Iterator[Any]:
     with session(lab) as content:
         machine = lookup.find_vms(content, ["a"])["a"]
         cards = machine.config.hardware.device
-        card = next(item for item in cards if isinstance(item, vim.vm.device.VirtualVideoCard))
+        (card,) = [item for item in cards if isinstance(item, vim.vm.device.VirtualVideoCard)]
         card.enable3DSupport = True
         edit = vim.vm.device.VirtualDeviceSpec(operation="edit", device=card)
         WaitForTask(machine.ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=[edit])))

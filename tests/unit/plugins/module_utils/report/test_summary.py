@@ -26,7 +26,7 @@ def hosts(**counts: int) -> list[Host]:
 
 
 def test_of_twenty_hosts_each_has_its_line() -> None:
-    shown = list(summary.lines(hosts(**{PASSED: 18, WARNED: 1, NO_RUN: 1})))
+    shown = summary.lines(hosts(**{PASSED: 18, WARNED: 1, NO_RUN: 1}))
     assert len(shown) == 20
     assert shown[0] == (PASSED, "passed-000  passed    why")
     assert shown[-1] == (NO_RUN, "no_run-000  no run    why")
@@ -42,15 +42,15 @@ def test_of_twenty_hosts_each_has_its_line() -> None:
     ],
 )
 def test_of_more_only_those_in_trouble(counts: dict[str, int], trouble: int, last: tuple[str, str]) -> None:
-    shown = list(summary.lines(hosts(**counts)))
+    shown = summary.lines(hosts(**counts))
     assert len(shown) == trouble + 1
     assert all(status in (FAILED, BLOCKED, NO_RUN) for status, _line in shown[:-1])
     assert shown[-1] == last
 
 
 def test_when_all_are_in_trouble_all_are_shown_and_none_is_counted() -> None:
-    assert len(list(summary.lines(hosts(**{FAILED: 30})))) == 30
+    assert len(summary.lines(hosts(**{FAILED: 30}))) == 30
 
 
 def test_no_host_no_line() -> None:
-    assert list(summary.lines([])) == []
+    assert summary.lines([]) == []
