@@ -85,6 +85,7 @@ def _status(paths: Paths, options: argparse.Namespace) -> int:
     vcenter = lab["vcenter"]
     print(f"lab {lab['id']} is up: vCenter https://{vcenter['hostname']}:{vcenter['port']} as {vcenter['username']}")
     print(f"password in {vcenter['password_file']}, authority in {vcenter['ca_file']}")
+    print(f"administrator {vcenter['admin_username']}, password in {vcenter['admin_password_file']}")
     for guest in guests:
         addresses = ", ".join(guest["addresses"]) or "-"
         print(f"  {guest['name']:<24} {guest['power']:<11} {addresses:<16} {guest['hostname'] or '-'}")

@@ -40,6 +40,7 @@ class Launch:
     image: str = ""
     subnet: str = ""
     cap_mb: int = 0
+    faults: str = ""  # what tells the file of faults from another one
 
     def save(self, paths: Paths) -> None:
         state.write_json(paths.launch, asdict(self))

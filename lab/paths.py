@@ -38,12 +38,12 @@ class Paths:
 
     @property
     def password(self) -> Path:
+        """Of the login that holds only the project's roles."""
         return self.state / "password"
 
     @property
-    def limited_password(self) -> Path:
-        """Of the login that holds only the project's role."""
-        return self.state / "limited-password"
+    def admin_password(self) -> Path:
+        return self.state / "admin-password"
 
     @property
     def roles(self) -> Path:

@@ -34,9 +34,9 @@ def ensure(paths: Paths) -> list[str]:
     if not paths.password.exists():
         write_text(paths.password, secrets.token_urlsafe(18) + "\n", 0o600)
         made.append("password")
-    if not paths.limited_password.exists():
-        write_text(paths.limited_password, secrets.token_urlsafe(18) + "\n", 0o600)
-        made.append("second password")
+    if not paths.admin_password.exists():
+        write_text(paths.admin_password, secrets.token_urlsafe(18) + "\n", 0o600)
+        made.append("administrator's password")
     if not (paths.ssh_key.exists() and paths.ssh_key.with_suffix(".pub").exists()):
         _make_ssh_key(paths.ssh_key, paths.lab_id)
         made.append("SSH key")

@@ -26,9 +26,7 @@ def load() -> dict[str, Any]:
     except (OSError, yaml.YAMLError) as error:
         raise LabError(f"{FILE}: {error}") from error
     missing = [
-        key
-        for key in (*PASSED_ON, "templates", "username", "limited_username", "guest_user")
-        if key not in (data or {})
+        key for key in (*PASSED_ON, "templates", "username", "admin_username", "guest_user") if key not in (data or {})
     ]
     if missing:
         raise LabError(f"{FILE}: missing {', '.join(missing)}")
@@ -41,16 +39,49 @@ def for_vcenter(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def for_roles(settings: dict[str, Any], paths: Paths) -> dict[str, Any]:
-    """The second login and the privileges of its role. Raises LabError that names the file when it is no such list."""
+    """The login that everybody uses, its roles and where it holds them: what playbooks/vcenter_role.yml would grant for
+    this inventory. Raises LabError that names the file when it is not such data."""
     try:
-        rows = yaml.safe_load(ROLE.read_text())["privileges"]
-        privileges = [str(row["id"]) for row in rows]
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise LabError(f"{ROLE}: expected a mapping with privileges, each with an id: {error}") from error
+        data = yaml.safe_load(ROLE.read_text())
+        roles = {
+            f"{data['name']}-{kind}": [str(row["id"]) for row in data["privileges"] if kind in row["where"]]
+            for kind, place in data["places"].items()
+            if "role" not in place
+        }
+        grants = [
+            {
+                "type": place["type"],
+                "name": name,
+                "role": place.get("role", f"{data['name']}-{kind}"),
+                "propagate": place["propagate"],
+            }
+            for kind, place in data["places"].items()
+            if "by_hand" not in place
+            for name in _named(settings)[kind]
+        ]
+        (by_hand,) = [f"{data['name']}-{kind}" for kind, place in data["places"].items() if "by_hand" in place]
+    except (OSError, yaml.YAMLError, LookupError, TypeError, ValueError, AttributeError) as error:
+        expected = "name, places, and privileges with id and where"
+        raise LabError(f"{ROLE}: expected {expected}: {error!r}") from error
     return {
-        "user": settings["limited_username"],
-        "password_file": str(paths.limited_password),
-        "privileges": privileges,
+        "user": settings["username"],
+        "password_file": str(paths.password),
+        "roles": roles,
+        "grants": grants,
+        "global": by_hand,
+    }
+
+
+def _named(settings: dict[str, Any]) -> dict[str, list[str]]:
+    """The objects of each kind of place."""
+    return {
+        "root": ["rootFolder"],
+        "datacenter": [settings["datacenter"]],
+        "folder": [settings["folder"]],
+        "compute": [settings["cluster"]],
+        "datastore": [settings["datastore"]["name"]],
+        "network": [settings["portgroup"]],
+        "template": [template["name"] for template in settings["templates"]],
     }
 
 
@@ -61,8 +92,8 @@ def for_users(settings: dict[str, Any], paths: Paths, port: int, guests: str, gi
         "port": port,
         "username": settings["username"],
         "password_file": str(paths.password),
-        "limited_username": settings["limited_username"],
-        "limited_password_file": str(paths.limited_password),
+        "admin_username": settings["admin_username"],
+        "admin_password_file": str(paths.admin_password),
         "ca_file": str(paths.ca),
         **{key: settings[key] for key in ("datacenter", "cluster", "folder", "library", "portgroup")},
         "datastore": settings["datastore"]["name"],

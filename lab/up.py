@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -17,7 +18,7 @@ from lab.build import build_vcenter, vcenter_binary
 from lab.daemon import Launch
 from lab.errors import LabError
 from lab.guests.podman_cli import Podman, PodmanError, machine_containers_conf
-from lab.paths import Paths
+from lab.paths import CHECKOUT, Paths
 
 FAULTS_VARIABLE = (
     "NANOBANANA_LAB_FAULTS"  # a JSON file of delays and of what goes wrong, see docs/reference/lab-faults.md
@@ -62,8 +63,8 @@ def up(paths: Paths, guests: str, say: Callable[[str], None]) -> dict[str, Any]:
         port = _port_of_before(paths)
         state.write_json(paths.inventory, settings.for_vcenter(wanted))
         state.write_json(paths.roles, settings.for_roles(wanted, paths))
-        command = _vcenter_command(paths, binary, port, wanted["username"])
-        Launch(command, guests, name, subnet, cap_mb).save(paths)
+        command = _vcenter_command(paths, binary, port, wanted["admin_username"])
+        Launch(command, guests, name, subnet, cap_mb, _faults_mark()).save(paths)
         processes.start_daemon(paths)
         given = f"{image.guest_os(podman, name)} (podman guest)" if guests == "podman" else FAKE_STAND_IN
         now_port = processes.vcenter_port(paths) or 0
@@ -102,13 +103,25 @@ def down(paths: Paths, purge: bool, say: Callable[[str], None]) -> None:
 def _already_up(paths: Paths, known: dict[str, Any], guests: str, say: Callable[[str], None]) -> dict[str, Any]:
     if known["guests"] != guests:
         raise LabError(f"the lab runs with {known['guests']} guests; for {guests} guests run: lab/lab down, then up")
-    launch = Launch.load(paths)
-    stale = VCENTER_VARIABLE not in os.environ and str(vcenter_binary(paths)) != launch.vcenter[0]
-    stale = stale or (guests == "podman" and image.image_name(image.os_release()) != launch.image)
     say("the lab is up; nothing to do")
-    if stale:
-        say("lab/vcenter or lab/images changed since; to use that: lab/lab down, then up")
+    if changed := _changed_since(paths, guests):
+        say(f"changed since: {', '.join(changed)}; to use that: lab/lab down, then up")
     return known
+
+
+def _changed_since(paths: Paths, guests: str) -> list[str]:
+    """What a running lab was started with and is another one now."""
+    launch, wanted = Launch.load(paths), settings.load()
+    program = VCENTER_VARIABLE not in os.environ and str(vcenter_binary(paths)) != launch.vcenter[0]
+    images = guests == "podman" and image.image_name(image.os_release()) != launch.image
+    found = {
+        "lab/vcenter": program,
+        "lab/images": images,
+        "lab/inventory.yml": state.read_json(paths.inventory) != settings.for_vcenter(wanted),
+        str(settings.ROLE.relative_to(CHECKOUT)): state.read_json(paths.roles) != settings.for_roles(wanted, paths),
+        FAULTS_VARIABLE: _faults_mark() != launch.faults,
+    }
+    return [what for what, changed in found.items() if changed]
 
 
 def _repair(paths: Paths, podman: Podman, guests: str, steps: Steps) -> None:
@@ -192,10 +205,10 @@ def _port_of_before(paths: Paths) -> int:
     return port if port and processes.is_free(port) else 0
 
 
-def _vcenter_command(paths: Paths, binary: Path, port: int, username: str) -> list[str]:
+def _vcenter_command(paths: Paths, binary: Path, port: int, administrator: str) -> list[str]:
     return [
         str(binary), "-listen", f"127.0.0.1:{port}", "-cert", str(paths.tls / "server.pem"),
-        "-key", str(paths.tls / "server.key"), "-user", username, "-password-file", str(paths.password),
+        "-key", str(paths.tls / "server.key"), "-user", administrator, "-password-file", str(paths.admin_password),
         "-calls", str(paths.logs / "calls.jsonl"), "-ready", str(paths.ready), "-inventory", str(paths.inventory),
         "-work", str(paths.work), "-roles", str(paths.roles), *_faults(),
     ]  # fmt: skip
@@ -209,6 +222,11 @@ def _faults() -> list[str]:
     if not Path(name).is_file():
         raise LabError(f"{FAULTS_VARIABLE} is {name!r}, expected a JSON file; unset it for a vCenter without faults")
     return ["-faults", str(Path(name).resolve())]
+
+
+def _faults_mark() -> str:
+    """Of the file that the variable names, and of what is in it."""
+    return "".join(f"{name} {hashlib.sha256(Path(name).read_bytes()).hexdigest()}" for name in _faults()[1:])
 
 
 def _remove_from_podman(paths: Paths, purge: bool, steps: Steps) -> bool:

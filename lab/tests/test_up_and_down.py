@@ -73,6 +73,19 @@ def test_a_second_up_does_nothing_in_less_than_a_second(fake_lab: LabUnderTest) 
     assert {path: path.stat().st_mtime_ns for path in fake_lab.paths.state.rglob("*.json")} == before
 
 
+def test_up_says_what_changed_since_the_lab_was_started(fake_lab: LabUnderTest, tmp_path: Path) -> None:
+    faults = tmp_path / "faults.json"
+    faults.write_text("{}")
+    assert fake_lab("up", "--guests", "fake").returncode == 0
+    assert "changed since" not in fake_lab.up()
+    known = json.loads(fake_lab.paths.roles.read_text())
+    fake_lab.paths.roles.write_text(json.dumps(known | {"global": "another"}))
+    done = fake_lab("up", "--guests", "fake", NANOBANANA_LAB_FAULTS=str(faults))
+    assert done.returncode == 0
+    assert "changed since: playbooks/files/vcenter_role.yml, NANOBANANA_LAB_FAULTS; " in done.stdout
+    assert "to use that: lab/lab down, then up" in done.stdout
+
+
 @pytest.mark.parametrize("victim", ["daemon", "vcenter"])
 def test_up_repairs_what_was_killed_and_keeps_port_authority_and_password(fake_lab: LabUnderTest, victim: str) -> None:
     fake_lab.up()
@@ -171,11 +184,12 @@ def test_the_wrapper_says_how_to_get_the_environment(tmp_path: Path) -> None:
 
 def test_identity_is_made_once_and_is_private(tmp_path: Path) -> None:
     paths = Paths(tmp_path, tmp_path, "0123abcd")
-    assert pki.ensure(paths) == ["TLS authority", "server certificate", "password", "second password", "SSH key"]
+    everything = ["TLS authority", "server certificate", "password", "administrator's password", "SSH key"]
+    assert pki.ensure(paths) == everything
     assert pki.ensure(paths) == []
     for secret in (
         paths.password,
-        paths.limited_password,
+        paths.admin_password,
         paths.ssh_key,
         paths.tls / "ca.key",
         paths.tls / "server.key",

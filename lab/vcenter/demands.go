@@ -28,8 +28,8 @@ var plainPrivileges = map[string]string{
 	"RevertToSnapshot_Task":        "VirtualMachine.State.RevertToSnapshot",
 	"RevertToCurrentSnapshot_Task": "VirtualMachine.State.RevertToSnapshot",
 	"RemoveSnapshot_Task":          "VirtualMachine.State.RemoveSnapshot", "RemoveAllSnapshots_Task": "VirtualMachine.State.RemoveSnapshot",
-	"RenameSnapshot": "VirtualMachine.State.RenameSnapshot", "RelocateVM_Task": "Resource.ColdMigrate",
-	"CreateFolder": "Folder.Create", "MoveIntoFolder_Task": "Folder.Move",
+	"RenameSnapshot": "VirtualMachine.State.RenameSnapshot",
+	"CreateFolder":   "Folder.Create", "MoveIntoFolder_Task": "Folder.Move",
 	"ReconfigureComputeResource_Task": "Host.Inventory.EditCluster", "ReconfigureCluster_Task": "Host.Inventory.EditCluster",
 	"ApplyRecommendation": "Resource.ApplyRecommendation", "ApplyStorageDrsRecommendation_Task": "Resource.ApplyRecommendation",
 	"SetCustomValue": "Global.SetCustomField", "SetField": "Global.SetCustomField", "AddCustomFieldDef": "Global.ManageCustomFields",
@@ -56,6 +56,8 @@ func (l *lab) demands(method *simulator.Method) []demand {
 			l.configDemands(this, &body.Config)...)
 	case *types.ReconfigVM_Task:
 		return l.configDemands(this, &body.Spec)
+	case *types.RelocateVM_Task:
+		return l.relocateDemands(this, &body.Spec)
 	case *types.Destroy_Task:
 		return l.destroyDemands(this)
 	case *types.Rename_Task:
@@ -82,6 +84,25 @@ func (l *lab) destroyDemands(this types.ManagedObjectReference) []demand {
 		return []demand{{"Resource.DeletePool", this}}
 	}
 	return []demand{{this.Type + ".Delete", this}}
+}
+
+func (l *lab) relocateDemands(this types.ManagedObjectReference, spec *types.VirtualMachineRelocateSpec) []demand {
+	migrate := "Resource.ColdMigrate"
+	if vm, ok := l.registry.Get(this).(*simulator.VirtualMachine); ok {
+		fork(l.service.Context).WithLock(vm, func() {
+			if vm.Runtime.PowerState != types.VirtualMachinePowerStatePoweredOff {
+				migrate = "Resource.HotMigrate"
+			}
+		})
+	}
+	demands := []demand{{migrate, this}}
+	if spec.Pool != nil {
+		demands = append(demands, demand{"Resource.AssignVMToPool", *spec.Pool})
+	}
+	if spec.Datastore != nil {
+		demands = append(demands, demand{"Datastore.AllocateSpace", *spec.Datastore})
+	}
+	return demands
 }
 
 func (l *lab) cloneDemands(r *types.CloneVM_Task) []demand {

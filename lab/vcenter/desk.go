@@ -35,7 +35,7 @@ var answered = map[string]map[string]bool{
 	"Datastore":              set("RefreshDatastore"),
 	"EnvironmentBrowser":     set("QueryConfigTarget"),
 	"AuthorizationManager": set("HasPrivilegeOnEntities", "HasPrivilegeOnEntity", "HasUserPrivilegeOnEntities",
-		"FetchUserPrivilegeOnEntities"),
+		"FetchUserPrivilegeOnEntities", "SetEntityPermissions"),
 }
 
 // refused are the calls of the simulator that would make or start VMs past the lab and its guests.

@@ -26,7 +26,7 @@ type lab struct {
 	password  string
 	delay     time.Duration
 	mishaps   *mishaps
-	limited   *limitedUser // nil where there is no second login
+	limited   *limitedUser // nil where the administrator is the only one
 	users     sessionUsers
 	work      string
 	memory    memoryLedger

@@ -144,7 +144,12 @@ func (d *restDoor) deploy(answer restAnswer, r *http.Request, source types.Manag
 		answer.fail(http.StatusBadRequest, "INVALID_ARGUMENT", "deploy needs name and placement")
 		return
 	}
-	ref, err := d.lab.deploy(r.Context(), source, spec)
+	clone := d.lab.cloneOf(source, spec)
+	if err := d.lab.mayClone(d.lab.users.of(restToken(r)), &clone); err != nil {
+		answer.fail(http.StatusForbidden, "UNAUTHORIZED", err.Error())
+		return
+	}
+	ref, err := d.lab.deploy(r.Context(), clone)
 	if err != nil {
 		kind := "ERROR"
 		if strings.Contains(err.Error(), "already exists") {
@@ -156,30 +161,34 @@ func (d *restDoor) deploy(answer restAnswer, r *http.Request, source types.Manag
 	answer.ok(http.StatusOK, ref.Value)
 }
 
-func (l *lab) deploy(
-	ctx context.Context, source types.ManagedObjectReference, deploy vcenter.DeployTemplate,
-) (ref types.ManagedObjectReference, err error) {
+// cloneOf is the clone that a deploy stands for.
+func (l *lab) cloneOf(source types.ManagedObjectReference, deploy vcenter.DeployTemplate) types.CloneVM_Task {
+	place := deploy.Placement
+	clone := types.CloneVM_Task{This: source, Folder: l.places.folder, Name: deploy.Name}
+	if place.Folder != "" {
+		clone.Folder.Value = place.Folder
+	}
+	clone.Spec.PowerOn = deploy.PoweredOn
+	clone.Spec.Location.Pool = &l.places.pool
+	if place.ResourcePool != "" {
+		clone.Spec.Location.Pool = &types.ManagedObjectReference{Type: "ResourcePool", Value: place.ResourcePool}
+	}
+	if place.Host != "" {
+		clone.Spec.Location.Host = &types.ManagedObjectReference{Type: "HostSystem", Value: place.Host}
+	}
+	if deploy.Description != "" {
+		clone.Spec.Config = &types.VirtualMachineConfigSpec{Annotation: deploy.Description}
+	}
+	return clone
+}
+
+func (l *lab) deploy(ctx context.Context, clone types.CloneVM_Task) (ref types.ManagedObjectReference, err error) {
 	client, err := l.client()
 	if err != nil {
 		return ref, err
 	}
-	place := deploy.Placement
-	folder := l.places.folder
-	if place.Folder != "" {
-		folder.Value = place.Folder
-	}
-	spec := types.VirtualMachineCloneSpec{PowerOn: deploy.PoweredOn}
-	spec.Location.Pool = &l.places.pool
-	if place.ResourcePool != "" {
-		spec.Location.Pool = &types.ManagedObjectReference{Type: "ResourcePool", Value: place.ResourcePool}
-	}
-	if place.Host != "" {
-		spec.Location.Host = &types.ManagedObjectReference{Type: "HostSystem", Value: place.Host}
-	}
-	if deploy.Description != "" {
-		spec.Config = &types.VirtualMachineConfigSpec{Annotation: deploy.Description}
-	}
-	task, err := object.NewVirtualMachine(client, source).Clone(ctx, object.NewFolder(client, folder), deploy.Name, spec)
+	vm, folder := object.NewVirtualMachine(client, clone.This), object.NewFolder(client, clone.Folder)
+	task, err := vm.Clone(ctx, folder, clone.Name, clone.Spec)
 	if err != nil {
 		return ref, err
 	}

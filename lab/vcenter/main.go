@@ -30,14 +30,14 @@ func parseOptions(arguments []string) (options, error) {
 	flags.StringVar(&o.listen, "listen", "127.0.0.1:0", "address to serve on; port 0 takes a free one")
 	flags.StringVar(&o.cert, "cert", "", "PEM file of the server's certificate chain")
 	flags.StringVar(&o.key, "key", "", "PEM file of the certificate's key")
-	flags.StringVar(&o.user, "user", "administrator@vsphere.local", "the one user who may log in")
-	flags.StringVar(&o.passwordFile, "password-file", "", "file that holds the user's password")
+	flags.StringVar(&o.user, "user", "administrator@vsphere.local", "the administrator, who may do everything")
+	flags.StringVar(&o.passwordFile, "password-file", "", "file that holds the administrator's password")
 	flags.StringVar(&o.calls, "calls", "", "file that gets one JSON line for each API call")
 	flags.StringVar(&o.ready, "ready", "", "file that gets address and pid once the server accepts calls")
 	flags.StringVar(&o.inventory, "inventory", "", "JSON file of the inventory to serve")
 	flags.StringVar(&o.work, "work", "", "folder for the datastore's files; removed at the end")
 	flags.StringVar(&o.faults, "faults", "", "JSON file of delays and of what goes wrong; none without it")
-	flags.StringVar(&o.roles, "roles", "", "JSON file of a second user who holds the privileges of one role alone")
+	flags.StringVar(&o.roles, "roles", "", "JSON file of a second user, with the roles that it holds and where")
 	flags.DurationVar(&o.taskDelay, "task-delay", 0, "how long clone and power-on take besides their work")
 	if err := flags.Parse(arguments); err != nil {
 		return o, err

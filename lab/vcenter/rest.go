@@ -145,14 +145,26 @@ func restToken(r *http.Request) string {
 	return ""
 }
 
-// permitted refuses what the role of the session's user does not allow.
+// permitted refuses what the roles of the session's user do not allow.
 func (d *restDoor) permitted(answer restAnswer, r *http.Request) bool {
-	action := r.URL.Query().Get("action") + r.URL.Query().Get("~action")
-	err := d.lab.mayDeploy(d.lab.users.of(restToken(r)), restWrites(r.Method, r.URL.Path, action), action == "deploy")
+	action, user := r.URL.Query().Get("action")+r.URL.Query().Get("~action"), d.lab.users.of(restToken(r))
+	if isLibrary(r.URL.Path) && !d.lab.seesLibraries(user) {
+		if isList(r) {
+			answer.ok(http.StatusOK, []string{})
+		} else {
+			answer.fail(http.StatusForbidden, "UNAUTHORIZED", errNoPrivilege.Error()+": System.Read")
+		}
+		return false
+	}
+	err := d.lab.mayRest(user, restWrites(r.Method, r.URL.Path, action), action == "deploy")
 	if err != nil {
 		answer.fail(http.StatusForbidden, "UNAUTHORIZED", err.Error())
 	}
 	return err == nil
+}
+
+func isLibrary(path string) bool {
+	return strings.Contains(path, "/content/") || strings.Contains(path, itemsPath)
 }
 
 func (d *restDoor) loggedIn(r *http.Request) bool {

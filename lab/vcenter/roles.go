@@ -13,17 +13,25 @@ import (
 	"sync"
 
 	"github.com/vmware/govmomi/simulator"
-	"github.com/vmware/govmomi/vim25/methods"
-	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 )
 
-// limitedUser is what -roles holds: the second login, which has the privileges of one role on all objects, and no other.
+// limitedUser is what -roles holds: the login that is no administrator's, with its roles and where it holds them. It
+// holds no other.
 type limitedUser struct {
-	User         string   `json:"user"`
-	PasswordFile string   `json:"password_file"`
-	Privileges   []string `json:"privileges"`
+	User         string              `json:"user"`
+	PasswordFile string              `json:"password_file"`
+	Roles        map[string][]string `json:"roles"`
+	Grants       []grant             `json:"grants"`
+	Global       string              `json:"global"` // the role on the global root, where only a person can give one
 	password     string
+}
+
+type grant struct {
+	Type      string `json:"type"`
+	Name      string `json:"name"`
+	Role      string `json:"role"`
+	Propagate bool   `json:"propagate"`
 }
 
 func readRoles(file string) (*limitedUser, error) {
@@ -40,8 +48,8 @@ func readRoles(file string) (*limitedUser, error) {
 	if err := decoder.Decode(&user); err != nil {
 		return nil, fmt.Errorf("roles %s: %w", file, err)
 	}
-	if user.User == "" || len(user.Privileges) == 0 {
-		return nil, fmt.Errorf("roles %s: user and privileges are needed", file)
+	if user.User == "" || len(user.Roles) == 0 || len(user.Grants) == 0 {
+		return nil, fmt.Errorf("roles %s: user, roles and grants are needed", file)
 	}
 	password, err := os.ReadFile(user.PasswordFile)
 	if err != nil {
@@ -84,17 +92,15 @@ func (l *lab) validLogin(login *types.Login) bool {
 // isLimited says whether a user holds the role alone. The lab's own calls have no user name.
 func (l *lab) isLimited(user string) bool { return l.limited != nil && user == l.limited.User }
 
-func (l *lab) holds(privilege string) bool {
-	return strings.HasPrefix(privilege, "System.") || slices.Contains(l.limited.Privileges, privilege)
-}
-
 // forbidden is the fault for a call that a user's role does not allow, nil where it may go on.
 func (l *lab) forbidden(user string, method *simulator.Method) types.BaseMethodFault {
 	if !l.isLimited(user) || soapReads[method.Name] && readPrivileges[method.Name] == "" {
 		return nil
 	}
+	held := l.permissionsOf(user)
 	for _, demand := range l.demands(method) {
-		if !l.holds(demand.privilege) {
+		demand.object = l.guarded(demand.object)
+		if !slices.Contains(held.privileges(demand.object), demand.privilege) {
 			return noPermission(demand)
 		}
 	}
@@ -110,83 +116,23 @@ func noPermission(d demand) types.BaseMethodFault {
 
 var errNoPrivilege = errors.New("Permission to perform this operation was denied")
 
-// mayDeploy is the check for a VM template item's deploy, by REST.
-func (l *lab) mayDeploy(user string, writes, deploys bool) error {
-	if !l.isLimited(user) || !writes {
-		return nil
+// mayRest is the check for calls by REST that write, other than a deploy, whose places only its body names.
+func (l *lab) mayRest(user string, writes, deploys bool) error {
+	if writes && !deploys && !l.holds(user, "ContentLibrary.UpdateLibrary", globalRoot) {
+		return fmt.Errorf("%w: %s", errNoPrivilege, "ContentLibrary.UpdateLibrary")
 	}
-	wanted := []string{"ContentLibrary.UpdateLibrary"}
-	if deploys {
-		wanted = []string{"VirtualMachine.Provisioning.DeployTemplate", "VirtualMachine.Inventory.CreateFromExisting",
-			"Resource.AssignVMToPool", "Datastore.AllocateSpace"}
-	}
-	for _, privilege := range wanted {
-		if !l.holds(privilege) {
-			return fmt.Errorf("%w: %s", errNoPrivilege, privilege)
+	return nil
+}
+
+// mayClone is the check for a clone that no SOAP call asks for.
+func (l *lab) mayClone(user string, clone *types.CloneVM_Task) error {
+	for _, demand := range l.cloneDemands(clone) {
+		if !l.holds(user, demand.privilege, demand.object) {
+			return fmt.Errorf("%w: %s on %s", errNoPrivilege, demand.privilege, demand.object.Value)
 		}
 	}
 	return nil
 }
 
-// The questions about privileges, which the simulator answers with yes for everybody.
-
-func (d *desk) granted(user, privilege string) bool { return !d.isLimited(user) || d.holds(privilege) }
-
-func (d *desk) availability(user string, entities []types.ManagedObjectReference, ids []string) []types.EntityPrivilege {
-	var answer []types.EntityPrivilege
-	for _, entity := range entities {
-		one := types.EntityPrivilege{Entity: entity}
-		for _, id := range ids {
-			one.PrivAvailability = append(one.PrivAvailability, types.PrivilegeAvailability{PrivId: id, IsGranted: d.granted(user, id)})
-		}
-		answer = append(answer, one)
-	}
-	return answer
-}
-
-func (d *desk) HasPrivilegeOnEntities(ctx *simulator.Context, r *types.HasPrivilegeOnEntities) soap.HasFault {
-	return &methods.HasPrivilegeOnEntitiesBody{Res: &types.HasPrivilegeOnEntitiesResponse{
-		Returnval: d.availability(d.sessionUser(ctx, r.SessionId), r.Entity, r.PrivId),
-	}}
-}
-
-func (d *desk) HasPrivilegeOnEntity(ctx *simulator.Context, r *types.HasPrivilegeOnEntity) soap.HasFault {
-	var answer []bool
-	user := d.sessionUser(ctx, r.SessionId)
-	for _, id := range r.PrivId {
-		answer = append(answer, d.granted(user, id))
-	}
-	return &methods.HasPrivilegeOnEntityBody{Res: &types.HasPrivilegeOnEntityResponse{Returnval: answer}}
-}
-
-func (d *desk) HasUserPrivilegeOnEntities(_ *simulator.Context, r *types.HasUserPrivilegeOnEntities) soap.HasFault {
-	return &methods.HasUserPrivilegeOnEntitiesBody{Res: &types.HasUserPrivilegeOnEntitiesResponse{
-		Returnval: d.availability(r.UserName, r.Entities, r.PrivId),
-	}}
-}
-
-func (d *desk) FetchUserPrivilegeOnEntities(
-	_ *simulator.Context, r *types.FetchUserPrivilegeOnEntities,
-) soap.HasFault {
-	manager, ok := d.registry.Get(r.This).(*simulator.AuthorizationManager)
-	if !ok {
-		return &methods.FetchUserPrivilegeOnEntitiesBody{Fault_: notFound(r.This).soap()}
-	}
-	if !d.isLimited(r.UserName) {
-		return manager.FetchUserPrivilegeOnEntities(r)
-	}
-	var answer []types.UserPrivilegeResult
-	for _, entity := range r.Entities {
-		answer = append(answer, types.UserPrivilegeResult{
-			Entity: entity, Privileges: append([]string{"System.Anonymous", "System.View", "System.Read"}, d.limited.Privileges...),
-		})
-	}
-	return &methods.FetchUserPrivilegeOnEntitiesBody{Res: &types.FetchUserPrivilegeOnEntitiesResponse{Returnval: answer}}
-}
-
-func (d *desk) sessionUser(ctx *simulator.Context, session string) string {
-	if session == ctx.Session.Key {
-		return ctx.Session.UserName
-	}
-	return d.users.of(session)
-}
+// seesLibraries says whether the Content Libraries are there for a user: rights on vCenter's own root do not show them.
+func (l *lab) seesLibraries(user string) bool { return l.holds(user, "System.Read", globalRoot) }

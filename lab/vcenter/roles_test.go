@@ -29,13 +29,23 @@ var cloning = []string{"VirtualMachine.Provisioning.DeployTemplate", "VirtualMac
 	"VirtualMachine.Config.AddRemoveDevice", "VirtualMachine.Config.AdvancedConfig", "VirtualMachine.Config.Resource",
 	"VirtualMachine.Config.CPUCount", "VirtualMachine.Config.Memory"}
 
-// startLimitedLab is a lab whose client is the second user, with these privileges.
+// startLimitedLab is a lab whose client is the second user, with these privileges everywhere.
 func startLimitedLab(t *testing.T, privileges ...string) *testLab {
+	t.Helper()
+	return startGrantedLab(t, limitedUser{
+		Roles:  map[string][]string{"all": privileges},
+		Grants: []grant{{"Folder", "rootFolder", "all", true}}, Global: "all",
+	})
+}
+
+// startGrantedLab is a lab whose client is the second user, with these roles.
+func startGrantedLab(t *testing.T, user limitedUser) *testLab {
 	t.Helper()
 	tl := startLab(t, func(o *options) {
 		folder := filepath.Dir(o.inventory)
 		writeFile(t, folder+"/limited", limitedPassword+"\n")
-		text, err := json.Marshal(limitedUser{User: limitedName, PasswordFile: folder + "/limited", Privileges: privileges})
+		user.User, user.PasswordFile = limitedName, folder+"/limited"
+		text, err := json.Marshal(user)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -196,9 +206,9 @@ func TestTheSecondLoginHasItsOwnPasswordAndName(t *testing.T) {
 func TestRolesAreChecked(t *testing.T) {
 	folder := t.TempDir()
 	for text, want := range map[string]string{
-		`{"users":"x"}`:                "users",
-		`{"user":"x","privileges":[]}`: "user and privileges are needed",
-		`{"user":"x","privileges":["System.View"],"password_file":"` + folder + `/none"}`: "password_file",
+		`{"users":"x"}`:           "users",
+		`{"user":"x","roles":{}}`: "user, roles and grants are needed",
+		`{"user":"x","roles":{"r":[]},"grants":[{"role":"r"}],"password_file":"` + folder + `/none"}`: "password_file",
 	} {
 		writeFile(t, folder+"/roles.json", text)
 		if _, err := readRoles(folder + "/roles.json"); err == nil || !strings.Contains(err.Error(), want) {

@@ -14,7 +14,8 @@ description:
     also when the run failed or was broken off. A link C(latest) beside the folders points to the newest one.
   - Sets E(NANOBANANA_RUN_ID) and E(NANOBANANA_ARTIFACTS_DIR), the absolute path of the run's folder, before the first play
     begins; playbooks read both by P(ansible.builtin.env#lookup).
-  - Ends the run's output with one line for each host and the path of the report.
+  - Ends the run's output with one line for each host and the path of the report. Of more than 20 hosts it shows those
+    that failed, were blocked or did not run, and one line that counts the others.
   - Writes nothing for a run in which neither M(nanobanana.testbed.fleet) nor M(nanobanana.testbed.preflight_guest) nor the
     testinfra suite took part.
   - A report that cannot be written is a warning and never fails the run.
@@ -54,7 +55,7 @@ from typing import Any
 
 from ansible import context
 from ansible.plugins.callback import CallbackBase
-from ansible_collections.nanobanana.testbed.plugins.module_utils.report import build, events
+from ansible_collections.nanobanana.testbed.plugins.module_utils.report import build, events, summary
 from ansible_collections.nanobanana.testbed.plugins.module_utils.report.folder import Folder
 from ansible_collections.nanobanana.testbed.plugins.module_utils.report.model import Report, RunInfo
 
@@ -226,10 +227,8 @@ class CallbackModule(CallbackBase):
 
     def _say(self, report: Report) -> None:
         self._display.banner("TESTBED")
-        width = max((len(host.name) for host in report.hosts), default=0)
-        for host in report.hosts:
-            line = f"{host.name:<{width}}  {host.status.replace('_', ' '):<8}  {host.reason}"
-            self._display.display(line, color=COLOURS.get(host.status))
+        for status, line in summary.lines(report.hosts):
+            self._display.display(line, color=COLOURS.get(status))
         self._display.display(f"{report.headline}. Report: {_shown(str(self._folder.path / 'report.html'))}")
 
 

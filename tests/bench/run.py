@@ -37,7 +37,7 @@ class Lab:
 
     @property
     def password(self) -> str:
-        """Of the one user."""
+        """Of the login that holds the roles of the project; it is enough for vmware_guest as well."""
         return (self.state / "password").read_text().strip()
 
     def methods(self, since: int) -> list[str]:

@@ -38,7 +38,12 @@ class Lab:
 
     @property
     def password(self) -> str:
-        return (self.state / "password").read_text().strip()
+        return Path(self.vcenter["password_file"]).read_text().strip()
+
+    def administrator(self) -> dict[str, str]:
+        """The login of whoever is not the testbed: a colleague, an accident, the one who grants roles."""
+        password = Path(self.vcenter["admin_password_file"]).read_text().strip()
+        return {"vsphere_username": self.vcenter["admin_username"], "vsphere_password": password}
 
     def calls(self) -> list[dict[str, Any]]:
         """The vCenter's own log of calls, without a last line that it is still writing."""
@@ -46,7 +51,7 @@ class Lab:
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def connection(self) -> dict[str, Any]:
-        """The connection options of a module."""
+        """The connection options of a module, with the login that holds the project's roles and nothing else."""
         return {
             "vsphere_hostname": self.vcenter["hostname"],
             "vsphere_port": self.vcenter["port"],
@@ -54,6 +59,19 @@ class Lab:
             "vsphere_password": self.password,
             "vsphere_validate_certs": True,
             "vsphere_ca_file": self.vcenter["ca_file"],
+        }
+
+    def peer(self) -> dict[str, str]:
+        """The environment of somebody else's modules of community.vmware."""
+        login = self.administrator()
+        return {
+            "VMWARE_HOST": self.vcenter["hostname"],
+            "VMWARE_PORT": str(self.vcenter["port"]),
+            "VMWARE_USER": login["vsphere_username"],
+            "VMWARE_PASSWORD": login["vsphere_password"],
+            # they have no option for an authority of one's own: they take the process's
+            "SSL_CERT_FILE": self.vcenter["ca_file"],
+            "REQUESTS_CA_BUNDLE": self.vcenter["ca_file"],
         }
 
     def fleet(self, *vms: dict[str, Any], check: bool = False, **options: Any) -> Outcome:

@@ -25,13 +25,14 @@ pytestmark = pytest.mark.integration
 
 @contextmanager
 def session(lab: Lab) -> Iterator[Any]:
-    """A plain pyVmomi session: what somebody else would see and do."""
+    """A plain pyVmomi session of somebody else: what he would see and do."""
     context = ssl.create_default_context(cafile=lab.vcenter["ca_file"])
+    login = lab.administrator()
     instance = SmartConnect(
         host=lab.vcenter["hostname"],
         port=lab.vcenter["port"],
-        user=lab.vcenter["username"],
-        pwd=lab.password,
+        user=login["vsphere_username"],
+        pwd=login["vsphere_password"],
         sslContext=context,
     )
     try:

@@ -36,6 +36,10 @@ def gpu_wish(name: str, gpus: Gpus, **fields: Any) -> dict[str, Any]:
     return wish(name, gpu=gpus, disks=[], **fields)
 
 
+def on_host(name: str) -> dict[str, str]:
+    return {"datacenter": "DC0", "folder": "nano-banana", "host": name}
+
+
 def devices(lab: Lab, name: str) -> list[Any]:
     with session(lab) as content:
         config = lookup.find_vms(content, [name])[name].config
@@ -257,8 +261,8 @@ def test_two_processes_that_race_for_devices_of_vms_that_stay_off(
 
 def test_a_device_taken_by_somebody_else_before_power_on_is_replaced(lab: Lab) -> None:
     """The loser of a race finds its device in use at power-on; the next free one is on another host."""
-    lab.fleet(gpu_wish("a", ANY_A10, placement={"host": "esx-02.lab"}, **OFF))
-    lab.fleet(gpu_wish("theirs", ANY_A10, placement={"host": "esx-01.lab"}, **OFF), owner="somebody")
+    lab.fleet(gpu_wish("a", ANY_A10, placement=on_host("esx-02.lab"), **OFF))
+    lab.fleet(gpu_wish("theirs", ANY_A10, placement=on_host("esx-01.lab"), **OFF), owner="somebody")
     try:
         with session(lab) as content:
             machine = lookup.find_vms(content, ["theirs"])["theirs"]
@@ -282,7 +286,7 @@ def test_a_device_taken_by_somebody_else_before_power_on_is_replaced(lab: Lab) -
         assert made.vms["a"]["gpu"][0]["host"] == "esx-01.lab"
         assert made.vms["a"]["power"] == "poweredOn"
         assert not lab.fleet(gpu_wish("a", ANY_A10)).changed
-        named = gpu_wish("a", [{"mode": "static", "address": "0000:3b:00.0"}], placement={"host": "esx-02.lab"})
+        named = gpu_wish("a", [{"mode": "static", "address": "0000:3b:00.0"}], placement=on_host("esx-02.lab"))
         assert "'theirs'" in str(refusal(lab, named | {"name": "b"}))
     finally:
         lab.fleet(state="absent", all_owned=True, owner="somebody")

@@ -34,8 +34,9 @@ def govmomi(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Govmomi:
 
     def run(*arguments: str) -> str:
         address = f"{lab.vcenter['hostname']}:{lab.vcenter['port']}"
-        environ = {"PEER_PASSWORD": lab.password, "SSL_CERT_FILE": lab.vcenter["ca_file"]}
-        call = [str(program), address, lab.vcenter["username"], *arguments]
+        login = lab.administrator()
+        environ = {"PEER_PASSWORD": login["vsphere_password"], "SSL_CERT_FILE": lab.vcenter["ca_file"]}
+        call = [str(program), address, login["vsphere_username"], *arguments]
         answer = subprocess.run(call, env=environ, capture_output=True, text=True, check=False)
         assert answer.returncode == 0, answer.stderr
         return answer.stdout
@@ -104,15 +105,7 @@ def test_fleet_puts_right_what_community_vmware_changed(lab: Lab, govmomi: Govmo
         },
     ]
     (tmp_path / "peer.yml").write_text(yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
-    env = lab.env | {
-        "VMWARE_HOST": lab.vcenter["hostname"],
-        "VMWARE_PORT": str(lab.vcenter["port"]),
-        "VMWARE_USER": lab.vcenter["username"],
-        "VMWARE_PASSWORD": lab.password,
-        # the peer has no option for an authority of one's own: it takes the process's
-        "SSL_CERT_FILE": lab.vcenter["ca_file"],
-        "REQUESTS_CA_BUNDLE": lab.vcenter["ca_file"],
-    }
+    env = lab.env | lab.peer()
     interpreter = f"ansible_python_interpreter={sys.executable}"
     command = [str(BIN / "ansible-playbook"), "-i", "localhost,", "-c", "local", "-e", interpreter]
     done = subprocess.run(

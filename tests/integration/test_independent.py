@@ -32,15 +32,7 @@ def test_community_vmware_sees_the_same_vms(lab: Lab, tmp_path_factory: pytest.T
     play = [{"hosts": "localhost", "gather_facts": False, "tasks": [task, keep]}]
     file = answer.with_name("peer.yml")
     file.write_text(yaml.safe_dump(play))
-    env = lab.env | {
-        "VMWARE_HOST": lab.vcenter["hostname"],
-        "VMWARE_PORT": str(lab.vcenter["port"]),
-        "VMWARE_USER": lab.vcenter["username"],
-        "VMWARE_PASSWORD": lab.password,
-        # the peer has no option for an authority of one's own: it takes the process's
-        "SSL_CERT_FILE": lab.vcenter["ca_file"],
-        "REQUESTS_CA_BUNDLE": lab.vcenter["ca_file"],
-    }
+    env = lab.env | lab.peer()
     interpreter = f"ansible_python_interpreter={sys.executable}"
     command = [str(BIN / "ansible-playbook"), "-i", "localhost,", "-c", "local", "-e", interpreter, str(file)]
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)

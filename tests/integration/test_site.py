@@ -193,6 +193,11 @@ def test_teardown_removes_what_the_inventory_owns_and_nothing_else(real: Lab, to
     assert [name for name in names if found[name]["exists"]] == ["somebody-elses"]
 
 
+def test_everything_was_done_with_the_role_s_login(real: Lab, torn_down: Run) -> None:
+    writers = {call["user"] for call in real.calls() if call["write"]}
+    assert writers == {real.vcenter["username"]}
+
+
 def test_after_ctrl_c_and_a_new_lab_everything_works(real: Lab, torn_down: Run) -> None:
     since = len(real.calls())
     playbook = start(real, "site.yml")

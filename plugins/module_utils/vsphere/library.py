@@ -31,6 +31,9 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.client 
 )
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.template import Template
 
+# Nothing that a login holds on vCenter's own root shows it the libraries, not even the administrator's role.
+UNSEEN = "give the login a role on the global root (playbooks/vcenter_role.yml): without one a login sees no library"
+
 
 class RestSession:
     """A session of the vSphere Automation API (paths below ``/api``)."""
@@ -128,7 +131,7 @@ def _template_vm(session: RestSession, template: Template) -> str | Problem:
     libraries = session.find("content/library", name=template.library)
     if not libraries:
         names = _names(session, "content/library", session.get("content/library"))
-        hint = nearest(template.library, names)
+        hint = nearest(template.library, names) if names else UNSEEN
         return Problem(what, "an existing Content Library", f"no library '{template.library}'", hint)
     items = session.find("content/library/item", name=template.item, library_id=libraries[0])
     if not items:
