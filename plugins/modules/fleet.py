@@ -331,7 +331,8 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import 
     vm_spec,
     wish,
 )
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.fleet import Call, Fleet, Outcome
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.fleet import Fleet
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.outcome import Call, Outcome
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.reconcile import Bounds
 
 

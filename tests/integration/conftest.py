@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.fleet import Outcome
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.limits import DEFAULTS
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.outcome import Outcome
 from ansible_collections.nanobanana.testbed.plugins.modules import fleet
 
 ROOT = Path(__file__).parents[2]

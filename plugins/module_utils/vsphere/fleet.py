@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import Problem, TestbedError, one_problem
@@ -26,6 +25,13 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hosts i
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.lifecycle import gently
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.limits import Slots
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import VmActual, routable
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.outcome import (
+    Call,
+    Outcome,
+    carry_out,
+    plan_all,
+    story,
+)
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.placement import Place, Resolver, Tree
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan import (
     Marks,
@@ -37,8 +43,7 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan im
     plan_reboot,
     plan_removal,
 )
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.progress import Progress, Watchdog
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.reconcile import Bounds, Machine, Reconciler
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.reconcile import Machine
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.sdk import vim
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.sources import Source, Sources
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.template import Template
@@ -53,28 +58,6 @@ _SIMPLE = {
     "suspend": "SuspendVM_Task",
     "destroy": "Destroy_Task",
 }
-
-
-@dataclass
-class Outcome:
-    """What the module returns; ``error`` is set when some VMs could not be brought to the wish."""
-
-    changed: bool = False
-    vms: dict[str, dict[str, Any]] = field(default_factory=dict)
-    before: dict[str, Any] = field(default_factory=dict)
-    after: dict[str, Any] = field(default_factory=dict)
-    error: TestbedError | None = None
-    cost: dict[str, Any] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Call:
-    """How one call of the module goes about its work."""
-
-    bounds: Bounds
-    progress_file: str | None = None
-    watch_pid: int = 0
 
 
 class Fleet:
@@ -152,13 +135,11 @@ class Fleet:
         self, machines: list[Machine], planner: Callable[[Machine], list[Operation]], *, check: bool
     ) -> Outcome:
         self._planner = planner
-        plans = self._plan_all(machines)
+        plans = plan_all(self, machines)
         outcome = self._outcome(machines, plans)
         outcome.cost = self._cost(machines, plans)
         if not check:
-            progress, watchdog = Progress(self._call.progress_file), Watchdog(self._call.watch_pid)
-            Reconciler(self, self._call.bounds, progress, watchdog).run(machines)
-            self._conclude(machines, outcome)
+            carry_out(self, self._call, machines, outcome)
         self._describe(machines, plans, outcome, done=not check)
         return outcome
 
@@ -170,11 +151,19 @@ class Fleet:
         return gently(operations, machine.actual, machine.shutdown_seconds, asked=machine.asked)
 
     def _check_suspend(self, machine: Machine) -> None:
-        source = self._sources.get(machine.wish.template) if machine.wish else None
-        actual = machine.actual or (source.actual if source else None)
-        if actual and actual.passthrough:
+        """By the GPUs of the wish, which the VM may still have to get, else by what the VM or its source has."""
+        wish, actual = machine.wish, machine.actual
+        host = actual.host if actual else ""
+        if wish and wish.gpu:
+            devices = passthrough.wished(wish.gpu)
+            host = wish.gpu_choice.host if wish.gpu_choice else host
+        else:
+            source = self._sources.get(wish.template) if wish else None
+            actual = actual or (source.actual if source else None)
+            devices, host = (actual.passthrough, actual.host) if actual else ((), "")
+        if devices:
             passthrough.check(
-                machine.name, "suspend", actual.passthrough, shared_gpus(self._session.instance, actual.host)
+                machine.name, "suspend", devices, shared_gpus(self._session.instance, [host]).get(host, {})
             )
 
     def watcher(self) -> Watcher:
@@ -313,20 +302,6 @@ class Fleet:
         operations = self._plan_removal(machine)
         return operations if machine.actual and ownership.expiry(machine.actual, self._now).expired else []
 
-    def _plan_all(self, machines: list[Machine]) -> dict[str, list[Operation]]:
-        plans: dict[str, list[Operation]] = {}
-        problems: list[Problem] = []
-        code = ""
-        for machine in machines:
-            try:
-                plans[machine.name] = self.plan(machine)
-            except TestbedError as error:
-                problems += error.problems
-                code = code or error.error_code
-        if problems:
-            raise TestbedError(code, problems)
-        return plans
-
     def start(self, machine: Machine, operation: Operation) -> Any:
         """Start the operation's task in vCenter."""
         reference, actual, wish = machine.reference, machine.actual, machine.wish
@@ -382,29 +357,16 @@ class Fleet:
                 outcome.after |= after
         return outcome
 
-    def _conclude(self, machines: list[Machine], outcome: Outcome) -> None:
-        outcome.changed = any(changes_anything(machine.done) for machine in machines)
-        failed = [machine.error for machine in machines if machine.error]
-        if failed:
-            problems = [problem for error in failed for problem in error.problems]
-            rest = len(machines) - len(failed)
-            text = f"the other {rest} VMs are as wished" if rest else "what was done stays done"
-            outcome.error = TestbedError(failed[0].error_code, problems, text)
-
     def _describe(
         self, machines: list[Machine], plans: dict[str, list[Operation]], outcome: Outcome, *, done: bool
     ) -> None:
         for machine in machines:
             operations = machine.done if done else plans.get(machine.name, [])
-            error = machine.error
-            outcome.vms[machine.name] = facts(machine.wish, machine.actual) | {
-                "gpu": self._gpus.facts(machine.actual),
-                "status": "failed" if error else "changed" if changes_anything(operations) else "unchanged",
-                "operations": [str(operation) for operation in operations if not operation.kind.startswith("wait_")],
-                "seconds": {kind: round(seconds, 1) for kind, seconds in machine.seconds.items()},
-                "error_code": error.error_code if error else "",
-                "error": str(error) if error else "",
-            }
+            outcome.vms[machine.name] = (
+                facts(machine.wish, machine.actual)
+                | {"gpu": self._gpus.facts(machine.actual)}
+                | story(machine, operations)
+            )
 
 
 def _machine(wish: VmWish) -> Machine:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import one_problem
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu_wish import GpuWish
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.sdk import vim
 
 Action = Literal["suspend", "snapshot", "memory snapshot"]
@@ -47,6 +48,11 @@ def devices(hardware: Iterable[Any]) -> tuple[Device, ...]:
     return tuple(found)
 
 
+def wished(gpus: Iterable[GpuWish]) -> tuple[Device, ...]:
+    """The devices that a wish asks for."""
+    return tuple(Device("vgpu", gpu.profile) if gpu.mode == "vgpu" else Device("directpath", str(gpu)) for gpu in gpus)
+
+
 def capabilities(shared: Iterable[Any] | None) -> dict[str, SharedGpu]:
     """By profile, from a host's ``config.sharedGpuCapabilities``."""
     return {
@@ -77,5 +83,9 @@ def check(
             continue
         else:
             reason = f"vGPU {device.label}, whose {action} its host does not support"
-            instead = "set vm_lifecycle.power to off" if action == "suspend" else "power the VM off first"
+            instead = {
+                "suspend": "set vm_lifecycle.power to off",
+                "snapshot": "power the VM off first",
+                "memory snapshot": "take it without memory, or power the VM off first",
+            }[action]
         raise one_problem("passthrough", f"{name}: {action}", "a VM whose devices allow it", reason, instead)
