@@ -19,7 +19,7 @@ from ansible_collections.nanobanana.testbed.plugins.doc_fragments import vms as 
 from ansible_collections.nanobanana.testbed.plugins.doc_fragments import vsphere as vsphere_fragment
 from ansible_collections.nanobanana.testbed.plugins.module_utils.argument_spec import vsphere_spec
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import vm_spec, vmx, wish
-from ansible_collections.nanobanana.testbed.plugins.modules import fleet
+from ansible_collections.nanobanana.testbed.plugins.modules import fleet, fleet_snapshot
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,6 +52,11 @@ def test_the_options_of_fleet_are_documented_as_they_are() -> None:
     own = {name: option for name, option in fleet.argument_spec().items() if name not in vsphere_spec()}
     fragment = yaml.safe_load(vms_fragment.ModuleDocFragment.DOCUMENTATION)["options"]
     assert documented(yaml.safe_load(fleet.DOCUMENTATION)["options"] | fragment) == specified(own)
+
+
+def test_the_options_of_fleet_snapshot_are_documented_as_they_are() -> None:
+    own = {name: option for name, option in fleet_snapshot.argument_spec().items() if name not in vsphere_spec()}
+    assert documented(yaml.safe_load(fleet_snapshot.DOCUMENTATION)["options"]) == specified(own)
 
 
 def test_no_two_vms_share_a_default() -> None:

@@ -1,0 +1,361 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""fleet_snapshot against the lab's vCenter: create, revert and remove, in check mode and for real, first and repeated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import TestbedError
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import lookup
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.limits import SNAPSHOT_DEFAULTS
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.outcome import Outcome
+from ansible_collections.nanobanana.testbed.plugins.modules import fleet_snapshot
+from pyVmomi import vim
+
+from tests.integration.conftest import Lab, wait_for, wish
+from tests.integration.test_fleet import session, writes
+
+pytestmark = pytest.mark.integration
+check_and_real = pytest.mark.parametrize("check", [True, False], ids=["check", "real"])
+OFF = {"lifecycle": {"power": "off"}}
+DIRECTPATH = [{"mode": "static", "model": "A10"}]
+
+
+def snapshot(lab: Lab, name: str | None, *vms: str, check: bool = False, **options: Any) -> Outcome:
+    """Call the module's logic as main() does, without a process of its own."""
+    params = {key: option.get("default") for key, option in fleet_snapshot.argument_spec().items()}
+    params |= {"owner": "tests", "limits": dict(SNAPSHOT_DEFAULTS), "name": name, "vms": list(vms or ["a"])}
+    return fleet_snapshot.act({**params, **lab.connection(), **options}, check=check)[0]
+
+
+def refusal(lab: Lab, name: str | None, *vms: str, **options: Any) -> TestbedError:
+    """The error of a call that has to write nothing."""
+    since = len(lab.calls())
+    with pytest.raises(TestbedError) as caught:
+        snapshot(lab, name, *vms, **options)
+    assert writes(lab, since) == []
+    return caught.value
+
+
+def names(lab: Lab, vm: str = "a") -> list[str]:
+    """Read by a plain pyVmomi session."""
+    with session(lab) as content:
+        info = lookup.find_vms(content, [vm])[vm].snapshot
+        todo, found = list(info.rootSnapshotList) if info else [], []
+        while todo:
+            node = todo.pop(0)
+            found.append(node.name)
+            todo += node.childSnapshotList
+        return found
+
+
+def machine(content: Any, name: str = "a") -> Any:
+    return lookup.find_vms(content, [name])[name]
+
+
+@check_and_real
+def test_create(lab: Lab, check: bool) -> None:
+    lab.fleet(wish("a"), wish("b", **OFF))
+    since = len(lab.calls())
+    first = snapshot(lab, "clean", "a", "b", check=check, description="before")
+    assert first.changed
+    assert first.before == {"a": {}, "b": {}}
+    assert first.after == {"a": {"snapshots.clean": {"power": "off"}}, "b": {"snapshots.clean": {"power": "off"}}}
+    assert first.vms["a"]["operations"] == ["take the snapshot clean"]
+    if check:
+        assert writes(lab, since) == []
+        assert snapshot(lab, "clean", "a", "b", check=True).changed
+        assert names(lab) == []
+        return
+    assert names(lab) == names(lab, "b") == ["clean"]
+    assert first.vms["a"]["power"] == "poweredOn"
+    (found,) = first.vms["a"]["snapshots"]
+    with session(lab) as content:
+        (node,) = machine(content).snapshot.rootSnapshotList
+        assert found == {
+            "name": "clean",
+            "id": node.id,
+            "description": "before",
+            "created": node.createTime.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "power": "poweredOff",
+            "quiesced": False,
+            "parent": "",
+            "current": True,
+        }
+    since = len(lab.calls())
+    again = snapshot(lab, "clean", "a", "b")
+    assert not again.changed
+    assert again.before == {}
+    assert again.vms["a"]["snapshots"] == [found]
+    assert writes(lab, since) == []
+
+
+@check_and_real
+def test_revert_is_done_at_each_call(lab: Lab, check: bool) -> None:
+    lab.fleet(wish("a"))
+    snapshot(lab, "clean")
+    lab.fleet(wish("a", **OFF))
+    lab.fleet(wish("a", cpus=4, **OFF))
+    snapshot(lab, "later")
+    since = len(lab.calls())
+    for _time in range(2):
+        outcome = snapshot(lab, "clean", state="reverted", power="on", check=check)
+        assert outcome.changed
+        assert outcome.vms["a"]["operations"] == ["revert to the snapshot clean", "power on"]
+        assert "as in snapshot clean" in outcome.after["a"]["state"]
+    expected = [] if check else ["RevertToSnapshot_Task", "PowerOnVM_Task"] * 2
+    assert writes(lab, since) == expected
+    with session(lab) as content:
+        vm = machine(content)
+        assert vm.config.hardware.numCPU == (4 if check else 2)
+        assert vm.runtime.powerState == ("poweredOff" if check else "poweredOn")
+    current = {item["name"]: item["current"] for item in snapshot(lab, None, state="gathered").vms["a"]["snapshots"]}
+    assert current == {"clean": not check, "later": check}
+
+
+@check_and_real
+def test_remove(lab: Lab, check: bool) -> None:
+    lab.fleet(wish("a"))
+    for name in ("one", "two", "three"):
+        snapshot(lab, name)
+    since = len(lab.calls())
+    first = snapshot(lab, "two", state="absent", check=check)
+    assert first.changed
+    assert first.after == {"a": {"snapshots.two": None}}
+    if check:
+        assert writes(lab, since) == []
+    assert snapshot(lab, "two", state="absent").changed is check
+    assert not snapshot(lab, "two", state="absent").changed
+    assert names(lab) == ["one", "three"]
+    kept = {item["name"]: item for item in snapshot(lab, None, state="gathered").vms["a"]["snapshots"]}
+    assert kept["three"]["current"]
+    assert kept["three"]["parent"] == "one"
+
+
+@check_and_real
+def test_remove_all(lab: Lab, check: bool) -> None:
+    lab.fleet(wish("a"), wish("b", **OFF))
+    snapshot(lab, "one")
+    snapshot(lab, "two")
+    since = len(lab.calls())
+    first = snapshot(lab, None, "a", "b", state="absent", all=True, check=check)
+    assert first.vms["a"]["operations"] == ["remove all snapshots"]
+    assert first.vms["b"]["status"] == "unchanged"
+    assert writes(lab, since) == ([] if check else ["RemoveAllSnapshots_Task"])
+    assert snapshot(lab, None, "a", "b", state="absent", all=True).changed is check
+    assert not snapshot(lab, None, "a", "b", state="absent", all=True).changed
+    assert names(lab) == []
+
+
+def test_memory_ends_in_a_running_guest(lab: Lab) -> None:
+    lab.fleet(wish("a"))
+    taken = snapshot(lab, "loaded", memory=True)
+    assert taken.after["a"] == {"snapshots.loaded": {"power": "on"}}
+    lab.fleet(wish("a", **OFF))
+    back = snapshot(lab, "loaded", state="reverted")
+    assert back.vms["a"]["operations"] == ["revert to the snapshot loaded"]
+    assert (back.before["a"]["power"], back.after["a"]["power"]) == ("off", "on")
+    assert back.vms["a"]["power"] == "poweredOn"
+    assert snapshot(lab, "loaded", state="reverted", power="off").vms["a"]["power"] == "poweredOff"
+
+
+def test_a_vm_that_is_off_has_no_memory_to_take(lab: Lab) -> None:
+    lab.fleet(wish("a", **OFF))
+    taken = snapshot(lab, "cold", memory=True)
+    assert taken.warnings == ["a: snapshot 'cold' has no memory, because the VM is off"]
+    assert taken.vms["a"]["snapshots"][0]["power"] == "poweredOff"
+    assert "was taken without memory" in snapshot(lab, "cold", memory=True).warnings[0]
+
+
+def test_a_suspended_vm_is_suspended_again(lab: Lab) -> None:
+    lab.fleet(wish("a", lifecycle={"power": "suspended"}))
+    assert snapshot(lab, "asleep").after["a"] == {"snapshots.asleep": {"power": "suspended"}}
+    lab.fleet(wish("a"))
+    assert snapshot(lab, "asleep", state="reverted").vms["a"]["power"] == "suspended"
+    assert snapshot(lab, "asleep", state="reverted", power="on").vms["a"]["power"] == "poweredOn"
+
+
+def test_a_quiesced_snapshot(lab: Lab) -> None:
+    lab.fleet(wish("a"))
+    assert snapshot(lab, "quiet", quiesce=True).vms["a"]["snapshots"][0]["quiesced"]
+
+
+def test_fleet_mends_what_a_revert_brought_back(lab: Lab) -> None:
+    """Marks and settings of the snapshot return; nobody but fleet's wish knows what differs."""
+    lab.fleet(wish("a"))
+    snapshot(lab, "clean")
+    more = wish("a", cpus=4, tweaks={"extra_config": {"svga.vramSize": "8388608"}})
+    more |= {"lifecycle": {"power_cycle": "allowed"}}
+    lab.fleet(more)
+    back = snapshot(lab, "clean", state="reverted")
+    assert (back.before["a"]["power"], back.after["a"]["power"]) == ("on", "off")
+    seen = lab.fleet(more, check=True)
+    assert seen.vms["a"]["owner"] == "tests"
+    assert set(seen.after["a"]) == {
+        "cpus",
+        "extra_config.svga.vramSize",
+        "power",
+        "extra_config.nanobanana.keys",
+    } & set(seen.after["a"]) | {"cpus", "extra_config.svga.vramSize", "power"}
+    assert lab.fleet(more).changed
+    assert not lab.fleet(more).changed
+    assert lab.fleet({"name": "a"}, state="absent").changed
+
+
+def test_refusals_name_everything_at_once(lab: Lab) -> None:
+    lab.fleet(wish("nb-01"), wish("nb-02"))
+    snapshot(lab, "clean", "nb-01")
+    error = refusal(lab, "claen", "nb-01", "nb-02", state="reverted")
+    assert error.error_code == "unknown_snapshot"
+    assert "nb-01: snapshot 'claen': expected a snapshot; found none. Next: did you mean 'clean'?" in str(error)
+    assert "nb-02: snapshot 'claen': expected a snapshot; found none. Next: there are none" in str(error)
+    error = refusal(lab, "clean", "nb-1", "nb-02")
+    assert str(error) == "VM 'nb-1': expected a VM of that name; found none. Next: did you mean 'nb-01'?"
+    assert refusal(lab, "clean", "nb-01", owner="somebody").error_code == "not_owner"
+    assert refusal(lab, "clean", "nano-banana-baseline-template").error_code == "not_owner"
+    assert refusal(lab, "x", "nb-01", all=True).error_code == "invalid_snapshot"
+    assert snapshot(lab, None, "nano-banana-baseline-template", state="gathered").vms
+
+
+def test_directpath_has_no_snapshots(lab: Lab) -> None:
+    lab.fleet(wish("a", gpu=DIRECTPATH, disks=[], **OFF), wish("b", **OFF))
+    error = refusal(lab, "clean", "a", "b", check=True)
+    assert error.error_code == "passthrough"
+    assert "a DirectPath device" in str(error)
+    assert "make the VM anew from its template instead: state absent, then present" in str(error)
+    assert refusal(lab, "clean", "a", "b").error_code == "passthrough"
+
+
+def test_a_wish_that_suspends_directpath_is_refused_before_the_vm_is_made(lab: Lab) -> None:
+    since = len(lab.calls())
+    for gpus in (DIRECTPATH, [{"mode": "dynamic", "vendor_id": "10de", "device_id": "2236"}]):
+        for check in (True, False):
+            with pytest.raises(TestbedError) as caught:
+                lab.fleet(wish("a", gpu=gpus, disks=[], lifecycle={"power": "suspended"}), check=check)
+            assert caught.value.error_code == "passthrough"
+    assert writes(lab, since) == []
+
+
+def vgpu(lab: Lab, name: str, profile: str, power: str = "on") -> dict[str, Any]:
+    return wish(name, gpu=[{"mode": "vgpu", "profile": profile}], disks=[], lifecycle={"power": power})
+
+
+def test_vgpu_asks_the_host(lab: Lab) -> None:
+    """In lab/inventory.yml, one profile can do everything and another one nothing."""
+    able, unable = profiles()
+    lab.fleet(vgpu(lab, "a", able), vgpu(lab, "b", unable))
+    assert snapshot(lab, "clean", "a", memory=True).changed
+    error = refusal(lab, "clean", "b")
+    assert f"vGPU {unable}, whose snapshot its host does not support. Next: power the VM off first" in str(error)
+    lab.fleet(vgpu(lab, "b", unable, "off"))
+    assert snapshot(lab, "clean", "b").changed, "while it is off it always works"
+    with pytest.raises(TestbedError) as caught:
+        lab.fleet(vgpu(lab, "c", unable, "suspended"), check=True)
+    assert caught.value.error_code == "passthrough"
+    assert not lab.fleet(vgpu(lab, "c", able, "suspended"), check=True).error
+
+
+def profiles() -> tuple[str, str]:
+    """A profile with all capabilities, and one without snapshots."""
+    text = (Path(__file__).parents[2] / "lab" / "inventory.yml").read_text()
+    found: dict[str, dict[str, Any]] = {}
+
+    def walk(value: Any) -> None:
+        if isinstance(value, dict):
+            if "disk_snapshot" in value or "suspend" in value:
+                found[value["name"]] = value
+            for item in value.values():
+                walk(item)
+        elif isinstance(value, list):
+            for item in value:
+                walk(item)
+
+    walk(yaml.safe_load(text))
+    able = next(name for name, row in found.items() if row.get("memory_snapshot") and row.get("suspend"))
+    return able, next(name for name, row in found.items() if not row.get("disk_snapshot"))
+
+
+def test_two_of_one_name_are_never_guessed(lab: Lab) -> None:
+    lab.fleet(wish("a", **OFF))
+    with session(lab) as content:
+        for _time in range(2):
+            wait_for(machine(content).CreateSnapshotEx_Task(name="twin", memory=False))
+    for state in ("present", "reverted", "absent"):
+        error = refusal(lab, "twin", state=state)
+        assert error.error_code == "ambiguous_snapshot"
+        assert "rename one of them in vCenter" in str(error)
+    assert len(snapshot(lab, None, state="gathered").vms["a"]["snapshots"]) == 2
+    assert snapshot(lab, None, state="absent", all=True).changed
+
+
+def test_a_revert_never_loses_the_owner(lab: Lab) -> None:
+    """A snapshot from before the VM was taken over has no mark in its settings."""
+    lab.fleet(wish("a", **OFF))
+    with session(lab) as content:
+        vm = machine(content)
+        kept = [option for option in vm.config.extraConfig if option.key.startswith("nanobanana.")]
+        bare = [vim.option.OptionValue(key=option.key, value="") for option in kept]
+        wait_for(vm.ReconfigVM_Task(vim.vm.ConfigSpec(extraConfig=bare)))
+        wait_for(vm.CreateSnapshotEx_Task(name="before", memory=False))
+        wait_for(vm.ReconfigVM_Task(vim.vm.ConfigSpec(extraConfig=kept)))
+    error = refusal(lab, "before", state="reverted")
+    assert error.error_code == "not_owner"
+    assert "because a revert brings them back" in str(error)
+
+
+def test_a_disk_with_snapshots_does_not_grow(lab: Lab) -> None:
+    lab.fleet(wish("a", **OFF))
+    snapshot(lab, "clean")
+    since = len(lab.calls())
+    with pytest.raises(TestbedError) as caught:
+        lab.fleet(wish("a", disks=[{"name": "data", "size_gb": 30}], **OFF))
+    assert writes(lab, since) == []
+    assert "disks" in str(caught.value)
+    snapshot(lab, "clean", state="absent")
+    assert lab.fleet(wish("a", disks=[{"name": "data", "size_gb": 30}], **OFF)).changed
+
+
+def test_33_on_top_of_each_other_are_refused(lab: Lab) -> None:
+    lab.fleet(wish("a", **OFF))
+    with session(lab) as content:
+        vm = machine(content)
+        for number in range(32):
+            wait_for(vm.CreateSnapshotEx_Task(name=f"s{number}", memory=False))
+        task = vm.CreateSnapshotEx_Task(name="s32", memory=False)
+        with pytest.raises(AssertionError, match="TooManySnapshotLevels"):
+            wait_for(task)
+    error = refusal(lab, "s32")
+    assert "expected at most 32 snapshots on top of each other; found 32" in str(error)
+
+
+def test_the_roles_login_may(lab: Lab) -> None:
+    login = {
+        "vsphere_username": lab.vcenter["limited_username"],
+        "vsphere_password": Path(lab.vcenter["limited_password_file"]).read_text().strip(),
+    }
+    lab.fleet(wish("a"), **login)
+    for options in ({}, {"state": "reverted", "power": "on"}, {"state": "absent"}):
+        assert snapshot(lab, "clean", **options, **login).error is None
+    assert names(lab) == []
+
+
+def test_the_module_runs_in_a_play(lab: Lab, tmp_path: Path) -> None:
+    lab.fleet(wish("a"))
+    task = {"owner": "tests", "vms": ["a"], "name": "clean"}
+    play = {
+        "hosts": "localhost",
+        "gather_facts": False,
+        "module_defaults": {"group/nanobanana.testbed.vsphere": lab.connection()},
+        "tasks": [
+            {"nanobanana.testbed.fleet_snapshot": task},
+            {"nanobanana.testbed.fleet_snapshot": task | {"state": "absent"}},
+        ],
+    }
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    done = lab.playbook(str(tmp_path / "play.yml"), "--diff")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "changed=2" in done.stdout
+    assert "snapshots.clean" in done.stdout
