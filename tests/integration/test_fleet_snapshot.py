@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import TestbedError
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import lookup
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.limits import SNAPSHOT_DEFAULTS
@@ -15,7 +14,7 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.outcome
 from ansible_collections.nanobanana.testbed.plugins.modules import fleet_snapshot
 from pyVmomi import vim
 
-from tests.integration.conftest import Lab, wait_for, wish
+from tests.integration.conftest import ROOT, Lab, wait_for, wish
 from tests.integration.test_fleet import session, writes
 
 pytestmark = pytest.mark.integration
@@ -326,21 +325,84 @@ def test_the_roles_login_may(lab: Lab) -> None:
     assert names(lab) == []
 
 
-def test_the_module_runs_in_a_play(lab: Lab, tmp_path: Path) -> None:
-    lab.fleet(wish("a"))
-    task = {"owner": "tests", "vms": ["a"], "name": "clean"}
-    play = {
-        "hosts": "localhost",
-        "connection": "local",
-        "gather_facts": False,
-        "module_defaults": {"group/nanobanana.testbed.vsphere": lab.connection()},
-        "tasks": [
-            {"nanobanana.testbed.fleet_snapshot": task},
-            {"nanobanana.testbed.fleet_snapshot": task | {"state": "absent"}},
-        ],
-    }
-    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
-    done = lab.playbook("-i", "localhost,", str(tmp_path / "play.yml"), "--diff")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "changed=2" in done.stdout
-    assert "snapshots.clean" in done.stdout
+HOSTS = """
+baseline:
+  hosts:
+    nb-gpu: {vm_gpu: [{mode: static, model: A10}], vm_lifecycle: {wait_seconds: 0}}
+    nb-kept: {vm_lifecycle: {wait_seconds: 0}}
+    nb-missing: {vm_lifecycle: {after_case: power_off}}
+compatibility:
+  hosts:
+    nb-asleep: {vm_lifecycle: {wait_seconds: 0, after_case: suspend}}
+    nb-off: {vm_lifecycle: {wait_seconds: 0, after_case: suspend}}
+stress:
+  hosts:
+    nb-back: {vm_lifecycle: {wait_seconds: 0, after_case: revert, snapshot: clean}}
+"""
+
+MAKE = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - nanobanana.testbed.fleet:
+        owner: lab
+        vms: "{{ ansible_play_hosts_all | nanobanana.testbed.wishes(hostvars) }}"
+      delegate_to: localhost
+      run_once: true
+    - nanobanana.testbed.fleet_snapshot:
+        owner: lab
+        name: clean
+        memory: true
+        vms: [nb-back]
+      delegate_to: localhost
+      run_once: true
+"""
+
+
+def test_after_a_case(lab: Lab, tmp_path: Path) -> None:
+    """Each VM is left as its wish says; one that does not exist is not made, and one that is off is not suspended."""
+    inventory = tmp_path / "inventory"
+    inventory.mkdir()
+    (inventory / "hosts.yml").write_text(HOSTS)
+    (inventory / "group_vars").symlink_to(ROOT / "inventories/lab/group_vars")
+    command = ["-i", str(inventory), "playbooks/after_case.yml"]
+    wanted = ["nb-gpu", "nb-kept", "nb-asleep", "nb-off", "nb-back"]
+    try:
+        (tmp_path / "make.yml").write_text(MAKE)
+        made = lab.playbook("-i", str(inventory), str(tmp_path / "make.yml"), "--limit", ",".join(wanted))
+        assert made.returncode == 0, made.stdout + made.stderr
+        with session(lab) as content:
+            wait_for(machine(content, "nb-off").PowerOffVM_Task())
+        since = len(lab.calls())
+        shown = lab.playbook(*command, "--check", "--diff")
+        assert shown.returncode == 0, shown.stdout + shown.stderr
+        assert writes(lab, since) == []
+        done = lab.playbook(*command)
+        assert done.returncode == 0, done.stdout + done.stderr
+        with session(lab) as content:
+            powers = {name: str(machine(content, name).runtime.powerState) for name in wanted}
+        assert powers == {
+            "nb-gpu": "poweredOff",
+            "nb-kept": "poweredOn",
+            "nb-asleep": "suspended",
+            "nb-off": "poweredOff",
+            "nb-back": "poweredOn",
+        }
+        assert sorted(writes(lab, since)) == ["RevertToSnapshot_Task", "ShutdownGuest", "SuspendVM_Task"]
+        since = len(lab.calls())
+        assert lab.playbook(*command).returncode == 0
+        assert writes(lab, since) == ["RevertToSnapshot_Task"]
+    finally:
+        lab.fleet(state="absent", all_owned=True, owner="lab")
+
+
+def test_a_wish_that_cannot_be_after_a_case_is_refused_by_the_gate(lab: Lab, tmp_path: Path) -> None:
+    inventory = tmp_path / "inventory"
+    inventory.mkdir()
+    (inventory / "hosts.yml").write_text(HOSTS.replace("{wait_seconds: 0}", "{after_case: revert, snapshot: clean}", 1))
+    (inventory / "group_vars").symlink_to(ROOT / "inventories/lab/group_vars")
+    since = len(lab.calls())
+    done = lab.playbook("-i", str(inventory), "playbooks/after_case.yml")
+    assert done.returncode == 2
+    assert "nb-gpu: vm_lifecycle.after_case: expected keep or power_off" in " ".join(done.stdout.split())
+    assert writes(lab, since) == []
