@@ -12,7 +12,7 @@ _NEEDS_STATE = ("suspend", "revert")  # what vSphere cannot do with a DirectPath
 
 
 def policy(wished: str, gpus: tuple[GpuWish, ...]) -> str:
-    """What ``auto`` means: a GPU is given back by powering off, which always works; other VMs stay as they are."""
+    """What ``auto`` means: a VM that is off runs nothing on its GPU, and that always works; others stay as they are."""
     if wished != "auto":
         return wished
     return "power_off" if gpus else "keep"

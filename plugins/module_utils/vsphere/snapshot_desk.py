@@ -88,13 +88,11 @@ class SnapshotDesk:
         if actual is None:
             raise TestbedError("vanished", [Problem(machine.name, "the VM", "it was removed meanwhile")])
         known = self._of(machine)
-        operations = snapshots.plan_snapshots(
-            ask, actual, known, self._owner, machine.done, self._shared.get(actual.host)
-        )
+        self._learn([machine])
+        shared = self._shared.get(actual.host)
+        operations = snapshots.plan_snapshots(ask, actual, known, self._owner, machine.done, shared)
         for operation in operations:
             if operation.kind == "revert" and (snapshot := snapshots.find(ask.name, machine.name, known)):
-                if snapshot.moid not in self._holders:  # taken by somebody while we were at it
-                    self._read_holders([snapshot.moid])
                 holder = self._holders.get(snapshot.moid, "")
                 snapshots.check_marks(machine.name, snapshot, holder, self._owner)
         return operations
@@ -158,15 +156,15 @@ class SnapshotDesk:
         )
 
     def _learn(self, machines: list[Machine]) -> None:
-        """Ask hosts and snapshots what the plans depend on: at most one call for each, and none where none does."""
+        """Ask hosts and snapshots what the plans depend on and is not known yet: one call for all VMs, or none."""
         if self._ask.state == "present":
             holders = [machine.actual for machine in machines if machine.actual]
             hosts = {actual.host for actual in holders if any(device.kind == "vgpu" for device in actual.passthrough)}
-            if hosts:
-                self._shared = shared_gpus(self._session.instance, hosts)
+            if unknown := hosts - set(self._shared):
+                self._shared |= shared_gpus(self._session.instance, unknown)
         if self._ask.state == "reverted":
-            found = [item for machine in machines for item in self._of(machine) if item.name == self._ask.name]
-            self._read_holders(item.moid for item in found)
+            named = {item.moid for machine in machines for item in self._of(machine) if item.name == self._ask.name}
+            self._read_holders(named - set(self._holders))
 
     def _read_holders(self, moids: Iterable[str]) -> None:
         references = [self._snapshot(moid) for moid in moids]
