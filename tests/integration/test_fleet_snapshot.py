@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -323,6 +326,45 @@ def test_the_roles_login_may(lab: Lab) -> None:
     for options in ({}, {"state": "reverted", "power": "on"}, {"state": "absent"}):
         assert snapshot(lab, "clean", **options, **login).error is None
     assert names(lab) == []
+
+
+MISHAPS = {
+    "delays": {"CreateSnapshotEx_Task": "0.4s"},
+    "random": {
+        "seed": 3,
+        "rate": 0.3,
+        "methods": ["RevertToSnapshot_Task", "RemoveSnapshot_Task"],
+        "faults": ["TaskInProgress"],
+    },
+    "sessions": {"expire_after_calls": 60, "times": 1},
+    "refuse": [{"vm": "nb-03", "method": "CreateSnapshotEx_Task", "fault": "NoDiskSpace", "times": 1}],
+}
+
+
+def test_one_vm_fails_and_the_others_go_on(start_lab: Callable[..., Lab], tmp_path: Path) -> None:
+    """With the retries, the renewed session and the limits that fleet has."""
+    (tmp_path / "faults.json").write_text(json.dumps(MISHAPS))
+    poor = start_lab("fake", NANOBANANA_LAB_FAULTS=str(tmp_path / "faults.json"))
+    vms = [f"nb-{number:02}" for number in range(6)]
+    poor.fleet(*(wish(name, disks=[], **OFF) for name in vms))
+    began = time.monotonic()
+    first = snapshot(poor, "clean", *vms, limits={"snapshot": 2, "power": 0})
+    assert time.monotonic() - began > 1.1, "six tasks of 0.4 s, two at a time"
+    assert first.error is not None
+    assert first.error.error_code == "no_space"
+    assert {name: row["status"] for name, row in first.vms.items()} == {
+        name: "failed" if name == "nb-03" else "changed" for name in vms
+    }
+    assert first.vms["nb-03"]["error_code"] == "no_space"
+    assert first.vms["nb-00"]["seconds"]["snapshot"] >= 0.4
+    again = snapshot(poor, "clean", *vms)
+    assert {name for name, row in again.vms.items() if row["status"] == "changed"} == {"nb-03"}
+    for state in ("reverted", "absent"):
+        assert snapshot(poor, "clean", *vms, state=state).error is None
+    assert not snapshot(poor, "clean", *vms, state="absent").changed
+    late = snapshot(poor, "late", *vms, limits={"snapshot": 1, "power": 0}, deadline_seconds=1)
+    assert late.error is not None
+    assert late.error.error_code == "deadline"
 
 
 HOSTS = """
