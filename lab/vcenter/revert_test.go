@@ -120,3 +120,36 @@ func TestASuspendedVMIsSuspendedAgain(t *testing.T) {
 		t.Errorf("it is %s", state)
 	}
 }
+
+func TestEachCallOnSnapshotsNeedsItsPrivilegeOnTheVM(t *testing.T) {
+	tl := startLimitedLab(t, "VirtualMachine.Interact.PowerOn")
+	limited := tl.client
+	tl.client = tl.login(testUser, testPassword)
+	ctx := context.Background()
+	made := tl.clone("vm", nil)
+	tl.must(made.CreateSnapshot(ctx, "clean", "", false, false))
+	vm := object.NewVirtualMachine(limited, made.Reference())
+	for want, calls := range map[string][]func() (*object.Task, error){
+		"VirtualMachine.State.CreateSnapshot": {
+			func() (*object.Task, error) { return vm.CreateSnapshot(ctx, "s", "", false, false) },
+		},
+		"VirtualMachine.State.RevertToSnapshot": {
+			func() (*object.Task, error) { return vm.RevertToSnapshot(ctx, "clean", false) },
+			func() (*object.Task, error) { return vm.RevertToCurrentSnapshot(ctx, false) },
+		},
+		"VirtualMachine.State.RemoveSnapshot": {
+			func() (*object.Task, error) { return vm.RemoveSnapshot(ctx, "clean", false, nil) },
+			func() (*object.Task, error) { return vm.RemoveAllSnapshot(ctx, nil) },
+		},
+	} {
+		for _, call := range calls {
+			_, err := call()
+			if found := tl.denied(err); found.PrivilegeId != want || found.Object == nil || *found.Object != vm.Reference() {
+				t.Errorf("expected %s on %v, got %+v", want, vm.Reference(), found)
+			}
+		}
+	}
+	if tl.properties(made).Snapshot == nil {
+		t.Error("the snapshot is gone")
+	}
+}

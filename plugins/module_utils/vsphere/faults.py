@@ -54,7 +54,7 @@ TABLE: dict[str, Meaning] = {
     "InvalidArgument": _SPEC,
     "InvalidRequest": _SPEC,
     "VmConfigFault": _SPEC,
-    "SnapshotIncompatibleDeviceInVm": Meaning(False, "passthrough", "take the VM's PCI device away, or power it off"),
+    "SnapshotIncompatibleDeviceInVm": Meaning(False, "passthrough", "power the VM off (vGPU), or make it anew (DirectPath)"),
     "TooManySnapshotLevels": Meaning(False, "too_many_snapshots", "remove snapshots of this VM"),
     "ApplicationQuiesceFault": _QUIESCE,
     "FilesystemQuiesceFault": _QUIESCE,
