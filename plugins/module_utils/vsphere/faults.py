@@ -24,6 +24,7 @@ _SPACE = Meaning(False, "no_space", "free space on the datastore, or name anothe
 _RESOURCES = Meaning(False, "no_resources", "free reservations on the hosts, or wish for less (vm_memory_mb, vm_cpus)")
 _SPEC = Meaning(False, "invalid_spec", "correct the wish; vCenter names what it refuses")
 _QUIESCE = Meaning(False, "not_quiesced", "look at VMware Tools in the guest, or take the snapshot without quiesce")
+_DEVICE = Meaning(False, "passthrough", "power the VM off (vGPU), or make it anew (DirectPath)")
 _UNKNOWN = Meaning(False, "task_failed", f"mend the cause and {AGAIN}")
 
 # By the fault's type name, so that the table can be read, and tested, without pyVmomi.
@@ -54,7 +55,7 @@ TABLE: dict[str, Meaning] = {
     "InvalidArgument": _SPEC,
     "InvalidRequest": _SPEC,
     "VmConfigFault": _SPEC,
-    "SnapshotIncompatibleDeviceInVm": Meaning(False, "passthrough", "power the VM off (vGPU), or make it anew (DirectPath)"),
+    "SnapshotIncompatibleDeviceInVm": _DEVICE,
     "TooManySnapshotLevels": Meaning(False, "too_many_snapshots", "remove snapshots of this VM"),
     "ApplicationQuiesceFault": _QUIESCE,
     "FilesystemQuiesceFault": _QUIESCE,
