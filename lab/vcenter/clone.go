@@ -94,6 +94,8 @@ func (l *lab) clone(
 		renewIdentity(clone)
 		if isLinked(r) {
 			linkDisks(clone, source)
+		} else {
+			unlinkDisks(clone)
 		}
 		for _, spec := range []types.VirtualMachineConfigSpec{copied, wishes(r)} {
 			if failed := l.configure(ctx, clone, spec); failed != nil {

@@ -66,6 +66,9 @@ func (l *lab) demands(method *simulator.Method) []demand {
 		}
 		return []demand{{this.Type + ".Rename", this}}
 	}
+	if snapshot, ok := l.registry.Get(this).(*simulator.VirtualMachineSnapshot); ok {
+		this = snapshot.Vm // has no permissions of its own
+	}
 	if privilege := plainPrivileges[method.Name] + readPrivileges[method.Name]; privilege != "" {
 		return []demand{{privilege, this}}
 	}

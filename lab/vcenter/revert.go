@@ -65,7 +65,7 @@ func (l *lab) revert(
 		now = vm.Runtime.PowerState
 		then = stateAt(vm.Snapshot, snapshot.Self)
 	})
-	wantsOn := then == poweredOn && (suppress == nil || !*suppress)
+	wantsOn := then != poweredOff && (suppress == nil || !*suppress)
 	if now != poweredOff && !(now == poweredOn && wantsOn) {
 		if failed := l.powerOff(ctx, vm); failed != nil {
 			return failed
@@ -76,7 +76,12 @@ func (l *lab) revert(
 		return failed
 	}
 	if wantsOn && now == poweredOff {
-		return l.powerOn(ctx, vm, nil)
+		if failed := l.powerOn(ctx, vm, nil); failed != nil {
+			return failed
+		}
+	}
+	if wantsOn && then == suspended {
+		return l.whileOn(ctx, vm, "suspend", suspended, func() { l.setPower(ctx, vm, suspended) })
 	}
 	return nil
 }
@@ -103,6 +108,7 @@ func (l *lab) restore(
 		vm.Summary.Config.HwVersion, vm.Summary.Config.Annotation = config.Version, config.Annotation
 		ctx.Update(vm, []types.PropertyChange{{Name: "config", Val: &config}})
 		failed = l.configure(ctx, vm, types.VirtualMachineConfigSpec{}) // the rest follows the configuration
+		chainDisks(vm)
 	})
 	return failed
 }

@@ -10,9 +10,11 @@ import (
 )
 
 func (d *desk) CreateSnapshotTask(ctx *simulator.Context, r *types.CreateSnapshot_Task) soap.HasFault {
-	task, failed := d.startSnapshot(ctx, &types.CreateSnapshotEx_Task{
-		This: r.This, Name: r.Name, Description: r.Description, Memory: r.Memory,
-	}, "CreateSnapshot_Task")
+	request := &types.CreateSnapshotEx_Task{This: r.This, Name: r.Name, Description: r.Description, Memory: r.Memory}
+	if r.Quiesce {
+		request.QuiesceSpec = &types.VirtualMachineGuestQuiesceSpec{}
+	}
+	task, failed := d.startSnapshot(ctx, request, "CreateSnapshot_Task")
 	if failed != nil {
 		return &methods.CreateSnapshot_TaskBody{Fault_: failed.soap()}
 	}
@@ -50,10 +52,92 @@ func (l *lab) snapshot(
 		return nil, failed
 	}
 	defer release()
-	ctx.WithLock(vm, func() { failed = l.checkSnapshot(vm, r.Memory) })
+	request := *r
+	ctx.WithLock(vm, func() {
+		tools := vm.Guest.ToolsRunningStatus == string(types.VirtualMachineToolsRunningStatusGuestToolsRunning)
+		if vm.Runtime.PowerState != poweredOn || !tools {
+			request.QuiesceSpec = nil // vCenter ignores it then
+		}
+		request.Memory = request.Memory || vm.Runtime.PowerState == suspended
+		if currentLevel(vm.Snapshot) >= mostLevels {
+			failed = &failure{&types.TooManySnapshotLevels{}, "The maximum number of snapshot levels has been reached."}
+			return
+		}
+		failed = l.checkSnapshot(vm, request.Memory)
+	})
 	if failed != nil {
 		return nil, failed
 	}
-	body := vm.CreateSnapshotExTask(ctx, r)
-	return l.inner(ctx, body.(*methods.CreateSnapshotEx_TaskBody).Res.Returnval)
+	body := vm.CreateSnapshotExTask(ctx, &request)
+	result, failed := l.inner(ctx, body.(*methods.CreateSnapshotEx_TaskBody).Res.Returnval)
+	ctx.WithLock(vm, func() { chainDisks(vm) })
+	return result, failed
+}
+
+func (d *desk) RemoveSnapshotTask(ctx *simulator.Context, r *types.RemoveSnapshot_Task) soap.HasFault {
+	snapshot, ok := d.registry.Get(r.This).(*simulator.VirtualMachineSnapshot)
+	if !ok {
+		return &methods.RemoveSnapshot_TaskBody{Fault_: notFound(r.This).soap()}
+	}
+	vm, failed := d.vm(snapshot.Vm)
+	if failed != nil {
+		return &methods.RemoveSnapshot_TaskBody{Fault_: failed.soap()}
+	}
+	task := d.startTask(ctx, vm, "RemoveSnapshot_Task", func(ctx *simulator.Context) (types.AnyType, *failure) {
+		return nil, d.removeSnapshots(ctx, vm, func(tree types.VirtualMachineSnapshotTree, below bool) bool {
+			return tree.Snapshot == r.This || below && r.RemoveChildren
+		})
+	})
+	return &methods.RemoveSnapshot_TaskBody{Res: &types.RemoveSnapshot_TaskResponse{Returnval: task}}
+}
+
+func (d *desk) RemoveAllSnapshotsTask(ctx *simulator.Context, r *types.RemoveAllSnapshots_Task) soap.HasFault {
+	vm, failed := d.vm(r.This)
+	if failed != nil {
+		return &methods.RemoveAllSnapshots_TaskBody{Fault_: failed.soap()}
+	}
+	task := d.startTask(ctx, vm, "RemoveAllSnapshots_Task", func(ctx *simulator.Context) (types.AnyType, *failure) {
+		return nil, d.removeSnapshots(ctx, vm, func(types.VirtualMachineSnapshotTree, bool) bool { return true })
+	})
+	return &methods.RemoveAllSnapshots_TaskBody{Res: &types.RemoveAllSnapshots_TaskResponse{Returnval: task}}
+}
+
+// removeSnapshots removes those that are chosen, children first: the simulator forgets the children of one that it removes
+// with them, and that the current one may be among them. below says that one above was chosen.
+func (l *lab) removeSnapshots(
+	ctx *simulator.Context, vm *simulator.VirtualMachine, chosen func(tree types.VirtualMachineSnapshotTree, below bool) bool,
+) *failure {
+	_, release, failed := l.occupy(vm)
+	if failed != nil {
+		return failed
+	}
+	defer release()
+	var gone []types.ManagedObjectReference
+	var walk func(trees []types.VirtualMachineSnapshotTree, below bool)
+	walk = func(trees []types.VirtualMachineSnapshotTree, below bool) {
+		for _, tree := range trees {
+			taken := chosen(tree, below)
+			walk(tree.ChildSnapshotList, taken)
+			if taken {
+				gone = append(gone, tree.Snapshot)
+			}
+		}
+	}
+	ctx.WithLock(vm, func() {
+		if vm.Snapshot != nil {
+			walk(vm.Snapshot.RootSnapshotList, false)
+		}
+	})
+	for _, ref := range gone {
+		snapshot, ok := l.registry.Get(ref).(*simulator.VirtualMachineSnapshot)
+		if !ok {
+			return notFound(ref)
+		}
+		body := snapshot.RemoveSnapshotTask(ctx, &types.RemoveSnapshot_Task{This: ref})
+		if _, failed := l.inner(ctx, body.(*methods.RemoveSnapshot_TaskBody).Res.Returnval); failed != nil {
+			return failed
+		}
+	}
+	ctx.WithLock(vm, func() { chainDisks(vm) })
+	return nil
 }

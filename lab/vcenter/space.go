@@ -118,7 +118,7 @@ func usageOf(vm *simulator.VirtualMachine, changes []types.BaseVirtualDeviceConf
 		}
 		size := diskBytes(disk)
 		switch {
-		case hasParent(disk): // a child disk is empty at first
+		case isChild(disk): // a child disk is empty at first
 			taken.promised[store] += size
 			size = 0
 		case thin:

@@ -328,4 +328,16 @@ options:
             type: list
             elements: str
             default: []
+          after_case:
+            description:
+              - In which state C(playbooks/after_case.yml) leaves the VM after a test case. This module does nothing with it.
+              - V(auto) is V(power_off) for a VM with GPUs, and V(keep) for others.
+              - V(suspend) and V(revert) are refused for a VM with a DirectPath device, and for one with a vGPU whose host
+                does not support it. V(revert) goes back to O(vms[].lifecycle.snapshot).
+            type: str
+            choices: [auto, keep, power_off, suspend, revert]
+            default: auto
+          snapshot:
+            description: Name of the snapshot for V(revert). M(nanobanana.testbed.fleet_snapshot) takes it.
+            type: str
 """

@@ -319,15 +319,15 @@ error_code:
 """
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import call, sdk
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import fleet_call, sdk
 
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(argument_spec=call.argument_spec(), supports_check_mode=True)
+    module = AnsibleModule(argument_spec=fleet_call.argument_spec(), supports_check_mode=True)
     if not sdk.HAS_PYVMOMI:
         module.fail_json(msg=missing_required_lib("pyVmomi"))
-    result = call.run(module.params, check=module.check_mode)
+    result = fleet_call.run(module.params, check=module.check_mode)
     for warning in result.pop("warnings"):
         module.warn(warning)
     if result["failed"]:

@@ -170,11 +170,11 @@ def bare(count: int, options: dict[str, Any]) -> None:
 
 def whole(count: int, options: dict[str, Any]) -> None:
     """fleet itself, as its main() calls it."""
-    from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import call
+    from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import fleet_call
 
-    params = {name: option.get("default") for name, option in call.argument_spec().items()}
+    params = {name: option.get("default") for name, option in fleet_call.argument_spec().items()}
     params |= {"owner": project.OWNER, "limits": dict(DEFAULTS), "vms": project.wishes(count)}
-    outcome = call.act({**params, **options}, check=False)[0]
+    outcome = fleet_call.act({**params, **options}, check=False)[0]
     if outcome.error:
         raise outcome.error
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import call
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.fleet import Outcome
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import fleet_call
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.limits import DEFAULTS
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.outcome import Outcome
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -76,9 +76,9 @@ class Lab:
 
     def fleet(self, *vms: dict[str, Any], check: bool = False, **options: Any) -> Outcome:
         """Call the module's logic as main() does, without a process of its own."""
-        params = {name: option.get("default") for name, option in call.argument_spec().items()}
+        params = {name: option.get("default") for name, option in fleet_call.argument_spec().items()}
         params |= {"owner": "tests", "run": "r1", "limits": dict(DEFAULTS)}
-        return call.act({**params, **self.connection(), **options, "vms": list(vms)}, check=check)[0]
+        return fleet_call.act({**params, **self.connection(), **options, "vms": list(vms)}, check=check)[0]
 
     def playbook(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run ansible-playbook from the checkout."""

@@ -18,8 +18,14 @@ import yaml
 from ansible_collections.nanobanana.testbed.plugins.doc_fragments import vms as vms_fragment
 from ansible_collections.nanobanana.testbed.plugins.doc_fragments import vsphere as vsphere_fragment
 from ansible_collections.nanobanana.testbed.plugins.module_utils.argument_spec import vsphere_spec
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import call, vm_spec, vmx, wish
-from ansible_collections.nanobanana.testbed.plugins.modules import fleet
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import (
+    fleet_call,
+    snapshot_call,
+    vm_spec,
+    vmx,
+    wish,
+)
+from ansible_collections.nanobanana.testbed.plugins.modules import fleet, fleet_snapshot
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,9 +55,14 @@ def test_the_shared_options_are_documented_as_they_are() -> None:
 
 
 def test_the_options_of_fleet_are_documented_as_they_are() -> None:
-    own = {name: option for name, option in call.argument_spec().items() if name not in vsphere_spec()}
+    own = {name: option for name, option in fleet_call.argument_spec().items() if name not in vsphere_spec()}
     fragment = yaml.safe_load(vms_fragment.ModuleDocFragment.DOCUMENTATION)["options"]
     assert documented(yaml.safe_load(fleet.DOCUMENTATION)["options"] | fragment) == specified(own)
+
+
+def test_the_options_of_fleet_snapshot_are_documented_as_they_are() -> None:
+    own = {name: option for name, option in snapshot_call.argument_spec().items() if name not in vsphere_spec()}
+    assert documented(yaml.safe_load(fleet_snapshot.DOCUMENTATION)["options"]) == specified(own)
 
 
 def test_no_two_vms_share_a_default() -> None:
@@ -59,7 +70,7 @@ def test_no_two_vms_share_a_default() -> None:
     from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
     params = {"owner": "o", "vms": [{"name": "a"}, {"name": "b"}], "vsphere_hostname": "h", "vsphere_username": "u"}
-    checked = ArgumentSpecValidator(call.argument_spec()).validate(params | {"vsphere_password": "p"})
+    checked = ArgumentSpecValidator(fleet_call.argument_spec()).validate(params | {"vsphere_password": "p"})
     assert checked.error_messages == []
     first, second = checked.validated_parameters["vms"]
     for name in ("placement", "customization", "tweaks", "lifecycle"):

@@ -23,6 +23,8 @@ _HOST = Meaning(True, "host_unavailable", "look at the host's connection in vCen
 _SPACE = Meaning(False, "no_space", "free space on the datastore, or name another one in vm_placement")
 _RESOURCES = Meaning(False, "no_resources", "free reservations on the hosts, or wish for less (vm_memory_mb, vm_cpus)")
 _SPEC = Meaning(False, "invalid_spec", "correct the wish; vCenter names what it refuses")
+_QUIESCE = Meaning(False, "not_quiesced", "look at VMware Tools in the guest, or take the snapshot without quiesce")
+_DEVICE = Meaning(False, "passthrough", "power the VM off (vGPU), or make it anew (DirectPath)")
 _UNKNOWN = Meaning(False, "task_failed", f"mend the cause and {AGAIN}")
 
 # By the fault's type name, so that the table can be read, and tested, without pyVmomi.
@@ -53,6 +55,11 @@ TABLE: dict[str, Meaning] = {
     "InvalidArgument": _SPEC,
     "InvalidRequest": _SPEC,
     "VmConfigFault": _SPEC,
+    "SnapshotIncompatibleDeviceInVm": _DEVICE,
+    "TooManySnapshotLevels": Meaning(False, "too_many_snapshots", "remove snapshots of this VM"),
+    "ApplicationQuiesceFault": _QUIESCE,
+    "FilesystemQuiesceFault": _QUIESCE,
+    "MemorySnapshotOnIndependentDisk": Meaning(False, "invalid_spec", "take the snapshot without memory"),
     "GenericVmConfigFault": Meaning(False, "cannot_start", "look at the VM's log on its host"),
 }
 

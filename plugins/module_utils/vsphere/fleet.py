@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import Problem, TestbedError, one_problem
@@ -21,12 +20,20 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.client import Session
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu_desk import GpuDesk
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu_plan import claims
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu_wish import GpuWish
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.guest_specs import GuestSpecs, has_ended
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardware import check_hosts
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hosts import HostBook, needs_hosts, shared_gpus
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.lifecycle import gently
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.limits import Slots
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import VmActual, routable
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import GpuActual, VmActual, routable
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.outcome import (
+    Call,
+    Outcome,
+    carry_out,
+    plan_all,
+    story,
+)
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.placement import Place, Resolver, Tree
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan import (
     POWER_AFTER,
@@ -39,8 +46,7 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan im
     plan_reboot,
     plan_removal,
 )
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.progress import Progress, Watchdog
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.reconcile import Bounds, Machine, Reconciler
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.reconcile import Machine
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.sdk import vim
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.sources import Source, Sources
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.template import Template
@@ -55,28 +61,6 @@ _SIMPLE = {
     "suspend": "SuspendVM_Task",
     "destroy": "Destroy_Task",
 }
-
-
-@dataclass
-class Outcome:
-    """What the module returns; ``error`` is set when some VMs could not be brought to the wish."""
-
-    changed: bool = False
-    vms: dict[str, dict[str, Any]] = field(default_factory=dict)
-    before: dict[str, Any] = field(default_factory=dict)
-    after: dict[str, Any] = field(default_factory=dict)
-    error: TestbedError | None = None
-    cost: dict[str, Any] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Call:
-    """How one call of the module goes about its work."""
-
-    bounds: Bounds
-    progress_file: str | None = None
-    watch_pid: int = 0
 
 
 class Fleet:
@@ -154,13 +138,11 @@ class Fleet:
         self, machines: list[Machine], planner: Callable[[Machine], list[Operation]], *, check: bool
     ) -> Outcome:
         self._planner = planner
-        plans = self._plan_all(machines)
+        plans = plan_all(self, machines)
         outcome = self._outcome(machines, plans)
         outcome.cost = self._cost(machines, plans)
         if not check:
-            progress, watchdog = Progress(self._call.progress_file), Watchdog(self._call.watch_pid)
-            Reconciler(self, self._call.bounds, progress, watchdog).run(machines)
-            self._conclude(machines, outcome)
+            carry_out(self, self._call, machines, outcome)
         self._describe(machines, plans, outcome, done=not check)
         return outcome
 
@@ -172,11 +154,19 @@ class Fleet:
         return gently(operations, machine.actual, machine.shutdown_seconds, asked=machine.asked)
 
     def _check_suspend(self, machine: Machine) -> None:
-        source = self._sources.get(machine.wish.template) if machine.wish else None
-        actual = machine.actual or (source.actual if source else None)
-        if actual and actual.gpus:
-            host = shared_gpus(self._session.instance, actual.host)
-            passthrough.check(machine.name, "suspend", actual.gpus, host)
+        """By the GPUs of the wish, which the VM may still have to get, and what else of the VM or its source stays."""
+        wish, actual = machine.wish, machine.actual
+        source = self._sources.get(wish.template) if wish else None
+        holder = actual or (source.actual if source else None)
+        choice = wish.gpu_choice if wish else None
+        kept = list(holder.gpus) if holder else []
+        if choice:
+            kept = [gpu for gpu in kept if gpu.key in choice.foreign or gpu.mode == "other"]
+        devices: list[GpuActual | GpuWish] = [*(wish.gpu if wish else ()), *kept]
+        if devices:
+            host = (choice.host if choice else "") or (holder.host if holder else "")
+            shared = shared_gpus(self._session.instance, [host]).get(host, {})
+            passthrough.check(machine.name, "suspend", devices, shared)
 
     def watcher(self) -> Watcher:
         """A watcher in the present session."""
@@ -324,20 +314,6 @@ class Fleet:
         operations = self._plan_removal(machine)
         return operations if machine.actual and ownership.expiry(machine.actual, self._now).expired else []
 
-    def _plan_all(self, machines: list[Machine]) -> dict[str, list[Operation]]:
-        plans: dict[str, list[Operation]] = {}
-        problems: list[Problem] = []
-        code = ""
-        for machine in machines:
-            try:
-                plans[machine.name] = self.plan(machine)
-            except TestbedError as error:
-                problems += error.problems
-                code = code or error.error_code
-        if problems:
-            raise TestbedError(code, problems)
-        return plans
-
     def start(self, machine: Machine, operation: Operation) -> Any:
         """Start the operation's task in vCenter."""
         reference, actual, wish = machine.reference, machine.actual, machine.wish
@@ -395,29 +371,16 @@ class Fleet:
                 outcome.after |= after
         return outcome
 
-    def _conclude(self, machines: list[Machine], outcome: Outcome) -> None:
-        outcome.changed = any(changes_anything(machine.done) for machine in machines)
-        failed = [machine.error for machine in machines if machine.error]
-        if failed:
-            problems = [problem for error in failed for problem in error.problems]
-            rest = len(machines) - len(failed)
-            text = f"the other {rest} VMs are as wished" if rest else "what was done stays done"
-            outcome.error = TestbedError(failed[0].error_code, problems, text)
-
     def _describe(
         self, machines: list[Machine], plans: dict[str, list[Operation]], outcome: Outcome, *, done: bool
     ) -> None:
         for machine in machines:
             operations = machine.done if done else plans.get(machine.name, [])
-            error = machine.error
-            outcome.vms[machine.name] = facts(machine.wish, machine.actual) | {
-                "gpu": self._gpus.facts(machine.actual),
-                "status": "failed" if error else "changed" if changes_anything(operations) else "unchanged",
-                "operations": [str(operation) for operation in operations if not operation.kind.startswith("wait_")],
-                "seconds": {kind: round(seconds, 1) for kind, seconds in machine.seconds.items()},
-                "error_code": error.error_code if error else "",
-                "error": str(error) if error else "",
-            }
+            outcome.vms[machine.name] = (
+                facts(machine.wish, machine.actual)
+                | {"gpu": self._gpus.facts(machine.actual)}
+                | story(machine, operations)
+            )
 
 
 def _is_steady(machine: Machine) -> bool:

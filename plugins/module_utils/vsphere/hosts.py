@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardware import Hardware, HostLimits
@@ -19,14 +20,15 @@ def needs_hosts(hardware: Hardware) -> bool:
     return hardware.hardware_version is not None or hardware.latency_sensitivity == "high"
 
 
-def shared_gpus(instance: Any, host: str) -> dict[str, SharedGpu]:
-    """What the vGPU profiles of a host, named by its id, can do."""
-    if not host:
-        return {}
-    reference = vim.HostSystem(host, instance._stub)  # pyVmomi offers no public way from an id to an object
+def shared_gpus(instance: Any, hosts: Iterable[str]) -> dict[str, dict[str, SharedGpu]]:
+    """What the vGPU profiles of these hosts, named by their ids, can do."""
+    # pyVmomi offers no public way from an id to an object
+    references = [vim.HostSystem(host, instance._stub) for host in sorted(set(hosts)) if host]
     properties = "config.sharedGpuCapabilities"
-    found = next(retrieve(instance.content, vim.HostSystem, [reference], [properties]), None)
-    return capabilities(found[1].get(properties)) if found else {}
+    return {
+        reference._moId: capabilities(values.get(properties))
+        for reference, values in retrieve(instance.content, vim.HostSystem, references, [properties])
+    }
 
 
 class HostBook:

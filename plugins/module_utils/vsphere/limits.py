@@ -11,12 +11,17 @@ from dataclasses import dataclass, field
 # vCenter runs 8 clones of one source at a time and queues the ninth, so more than 8 only fill its queue. The others
 # are short; the numbers keep a vCenter of a few hosts busy without a queue that other users would feel.
 DEFAULTS: Mapping[str, int] = {"clone": 8, "reconfigure": 16, "power": 16, "destroy": 16, "host": 0, "datastore": 0}
+# A memory snapshot writes as much as the VM has, and removing one copies what was written since.
+SNAPSHOT_DEFAULTS: Mapping[str, int] = {"snapshot": 4, "power": 16}
 KINDS = {
     "power_on": "power",
     "power_off": "power",
     "suspend": "power",
     "upgrade": "reconfigure",
     "relocate": "reconfigure",
+    "revert": "snapshot",
+    "remove_snapshot": "snapshot",
+    "remove_snapshots": "snapshot",
 }
 
 

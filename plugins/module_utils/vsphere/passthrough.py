@@ -63,5 +63,9 @@ def check(
             continue
         else:
             reason = f"vGPU {device.profile}, whose {action} its host does not support"
-            instead = "set vm_lifecycle.power to off" if action == "suspend" else "power the VM off first"
+            instead = {
+                "suspend": "set vm_lifecycle.power to off",
+                "snapshot": "power the VM off first",
+                "memory snapshot": "take it without memory, or power the VM off first",
+            }[action]
         raise one_problem("passthrough", f"{name}: {action}", "a VM whose devices allow it", reason, instead)

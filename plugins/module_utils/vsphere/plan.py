@@ -39,22 +39,34 @@ Kind = Literal[
     "wait_address",
     "wait_settled",
     "wait_customized",
+    "snapshot",
+    "revert",
+    "remove_snapshot",
+    "remove_snapshots",
 ]
 
 
+WORDS = {
+    "clone": "clone from the template",
+    "shutdown": "shut down the guest",
+    "snapshot": "take the snapshot",
+    "revert": "revert to the snapshot",
+    "remove_snapshot": "remove the snapshot",
+    "remove_snapshots": "remove all snapshots",
+}
 POWER_AFTER = {"power_on": "on", "power_off": "off", "shutdown": "off", "suspend": "suspended"}
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One thing to do to one VM."""
+    """One thing to do to one VM; ``subject`` is the snapshot that it is about."""
 
     kind: Kind
     changes: tuple[Change, ...] = ()
+    subject: str = ""
 
     def __str__(self) -> str:
-        names = {"clone": "clone from the template", "shutdown": "shut down the guest"}
-        text = names.get(self.kind, self.kind.replace("_", " "))
+        text = f"{WORDS.get(self.kind, self.kind.replace('_', ' '))} {self.subject}".rstrip()
         if self.kind in ("reconfigure", "upgrade"):
             text += " " + ", ".join(change.what for change in self.changes)
         return text

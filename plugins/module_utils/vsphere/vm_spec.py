@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import wish
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import after_case, wish
 
 
 def group(**options: dict[str, Any]) -> dict[str, Any]:
@@ -106,5 +106,7 @@ VM_SPEC: dict[str, Any] = {
         shutdown_seconds=number(wish.SHUTDOWN_SECONDS),
         wait_seconds=number(300),
         address_networks={"type": "list", "elements": "str", "default": []},
+        after_case=choice(*after_case.POLICIES),
+        snapshot=text(),
     ),
 }

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import Problem, TestbedError, nearest
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import after_case
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.customization import (
     Customization,
     read_customization,
@@ -85,6 +86,8 @@ class Lifecycle:
     shutdown_seconds: int = SHUTDOWN_SECONDS
     wait_seconds: int = 300
     address_networks: tuple[str, ...] = ()
+    after_case: str = "auto"
+    snapshot: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,11 @@ class VmWish:
     def hostname(self) -> str:
         """The guest's host name: its own, else the VM's name."""
         return self.customization.hostname or self.name
+
+    @property
+    def after_case(self) -> str:
+        """In which state the VM is left after a test case."""
+        return after_case.policy(self.lifecycle.after_case, self.gpu)
 
 
 def _disk(reader: Reader, path: str, value: Any) -> Disk:
@@ -172,7 +180,8 @@ def _shutdown_seconds(reader: Reader, values: Mapping[str, Any]) -> int:
 
 
 def _lifecycle(reader: Reader, value: Any) -> Lifecycle:
-    names = ("ttl_hours", "power", "power_cycle", "shutdown_seconds", "wait_seconds", "address_networks")
+    times = ("ttl_hours", "shutdown_seconds", "wait_seconds")
+    names = (*times, "power", "power_cycle", "address_networks", "after_case", "snapshot")
     values = reader.mapping("lifecycle", value, names)
 
     def network(path: str, item: Any) -> str:
@@ -192,6 +201,8 @@ def _lifecycle(reader: Reader, value: Any) -> Lifecycle:
         _shutdown_seconds(reader, values),
         reader.integer("lifecycle.wait_seconds", values.get("wait_seconds", 300), 0, 7200, "seconds", 300),
         reader.listing("lifecycle.address_networks", values.get("address_networks"), network),
+        reader.choice("lifecycle.after_case", values.get("after_case", "auto"), after_case.POLICIES),
+        reader.text("lifecycle.snapshot", values.get("snapshot")),
     )
 
 
@@ -252,6 +263,7 @@ def _one(raw: Mapping[str, Any]) -> tuple[VmWish, list[Problem]]:
         tweaks=tweaks,
         lifecycle=_lifecycle(reader, raw.get("lifecycle")),
     )
+    after_case.check_policy(reader, wish.lifecycle.after_case, wish.lifecycle.snapshot, wish.gpu)
     check_wish(reader, wish.tweaks.hardware, wish.cpus, reserve_memory=wish.tweaks.reserve_memory)
     return wish, reader.problems
 

@@ -15,7 +15,8 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import 
     vm_spec,
     wish,
 )
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.fleet import Call, Fleet, Outcome
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.fleet import Fleet
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.outcome import Call, Outcome, refused, result
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.reconcile import Bounds
 
 
@@ -64,19 +65,8 @@ def run(params: dict[str, Any], *, check: bool) -> dict[str, Any]:
     try:
         outcome, vcenter = act(params, check=check)
     except TestbedError as error:
-        return {"failed": True, "msg": str(error), "error_code": error.error_code, "warnings": []}
+        return refused(error)
     difference: list[dict[str, Any]] = [{"before": outcome.before, "after": outcome.after}]
     if takes := cost.lines(outcome.cost):
         difference.append({"prepared": takes})
-    result: dict[str, Any] = {
-        "changed": outcome.changed,
-        "failed": outcome.error is not None,
-        "vms": outcome.vms,
-        "cost": outcome.cost,
-        "vcenter": vcenter,
-        "diff": difference,
-        "warnings": outcome.warnings,
-    }
-    if outcome.error:
-        result |= {"msg": str(outcome.error), "error_code": outcome.error.error_code}
-    return result
+    return result(outcome, cost=outcome.cost, vcenter=vcenter, diff=difference)
