@@ -26,6 +26,8 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hosts i
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.lifecycle import gently
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.limits import Slots
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import VmActual, routable
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.overrides import with_overrides
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.overrides_desk import OverridesDesk
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.placement import Place, Resolver, Tree
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan import (
     Marks,
@@ -89,6 +91,7 @@ class Fleet:
         self._tree = Tree(self._content)
         self._networks = self._tree.network_names
         self._gpus = GpuDesk(self._content, self._tree)
+        self._overrides = OverridesDesk(self._content, self._tree)
         self._finder = Sources(session, self._tree)
         self._guest_specs = GuestSpecs(self._content)
         self._folders = placing.Folders()
@@ -106,7 +109,10 @@ class Fleet:
         self.read(machines)
         self._resolve(machines)
         self._choose_gpus(machines)
-        return self._converge(machines, self._plan, check=check)
+        self._prepare_overrides(machines)
+        outcome = self._converge(machines, self._plan, check=check)
+        outcome.warnings += self._overrides.warnings
+        return outcome
 
     def absent(self, names: Mapping[str, int], *, all_owned: bool, check: bool, expired_only: bool = False) -> Outcome:
         """Remove VMs of this owner: the named ones, or every one there is; of them those whose time is over.
@@ -233,15 +239,22 @@ class Fleet:
         self._check_hosts([machine.wish for machine in machines if machine.wish])
 
     def _choose_gpus(self, machines: list[Machine]) -> None:
-        """Give out the GPUs to all VMs at once; somebody else's VM is refused by the plan, not here."""
-        wanted = []
+        """Give out the GPUs to all VMs at once."""
+        problems = self._gpus.choose(self._own(machines))
+        if problems:
+            raise TestbedError("no_gpu", problems)
+
+    def _prepare_overrides(self, machines: list[Machine]) -> None:
+        problems = self._overrides.prepare(self._own(machines))
+        if problems:
+            raise TestbedError("no_permission", problems)
+
+    def _own(self, machines: list[Machine]) -> Iterator[tuple[VmWish, VmActual | None, Place]]:
+        """The VMs that are ours or to be made; somebody else's is refused by the plan."""
         for machine in machines:
             actual = machine.actual
             if machine.wish and (actual is None or self._is_ours(actual)):
-                wanted.append((machine.wish, actual, self._places[machine.name]))
-        problems = self._gpus.choose(wanted)
-        if problems:
-            raise TestbedError("no_gpu", problems)
+                yield machine.wish, actual, self._places[machine.name]
 
     def recover(self, machine: Machine) -> bool:
         """Whether a fault may be the loss of a GPU to another run, so that planning again will help."""
@@ -295,7 +308,8 @@ class Fleet:
             machine.wish = wish = self._gpus.apply(wish, machine.actual, self._places[machine.name])
         marks = Marks(self._owner, self._run, expires.strftime(ownership.TIME_FORMAT), self._adopt)
         source = self._sources.get(wish.template)
-        return plan(wish, machine.actual, source.actual if source else None, marks)
+        operations = plan(wish, machine.actual, source.actual if source else None, marks)
+        return with_overrides(operations, self._overrides.changes(wish, machine.actual, self._places[machine.name]))
 
     def _plan_reboot(self, machine: Machine) -> list[Operation]:
         if machine.actual is None:
@@ -345,6 +359,17 @@ class Fleet:
         if actual is None:
             raise ValueError(f"{machine.name} cannot be reconfigured before it is read")
         return reference.ReconfigVM_Task(spec.reconfigure_spec(wish, operation.changes, actual, place))
+
+    def group(self, machine: Machine) -> str:
+        """The cluster whose overrides are to be written."""
+        if machine.wish is None:
+            raise ValueError(f"{machine.name} has no wish to override anything for")
+        return self._overrides.cluster(machine.wish, machine.actual, self._places[machine.name])
+
+    def start_together(self, machines: list[Machine]) -> Any:
+        """Write the overrides of many VMs of one cluster."""
+        rows = {machine.reference: machine.operation.changes for machine in machines if machine.operation}
+        return self._overrides.start(self.group(machines[0]), rows)
 
     def _clone(self, wish: VmWish, operation: Operation, place: Place) -> Any:
         source = self._sources[wish.template]

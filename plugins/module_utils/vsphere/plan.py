@@ -31,6 +31,7 @@ Kind = Literal[
     "reconfigure",
     "upgrade",
     "relocate",
+    "override",
     "power_on",
     "shutdown",
     "power_off",
@@ -53,9 +54,13 @@ class Operation:
     changes: tuple[Change, ...] = ()
 
     def __str__(self) -> str:
-        names = {"clone": "clone from the template", "shutdown": "shut down the guest"}
+        names = {
+            "clone": "clone from the template",
+            "shutdown": "shut down the guest",
+            "override": "override the cluster's",
+        }
         text = names.get(self.kind, self.kind.replace("_", " "))
-        if self.kind in ("reconfigure", "upgrade"):
+        if self.kind in ("reconfigure", "upgrade", "override"):
             text += " " + ", ".join(change.what for change in self.changes)
         return text
 
