@@ -22,16 +22,17 @@ import (
 
 // inventory is what -inventory holds; the lab's Python side makes it from lab/inventory.yml.
 type inventory struct {
-	Datacenter  string             `json:"datacenter"`
-	Cluster     string             `json:"cluster"`
-	Hosts       []inventoryHost    `json:"hosts"`
-	Datastore   inventoryDatastore `json:"datastore"`
-	Portgroup   string             `json:"portgroup"`
-	DVSwitch    string             `json:"dvswitch"`
-	Folder      string             `json:"folder"`
-	Library     string             `json:"library"`
-	Templates   []template         `json:"templates"`
-	VCenterInfo struct {
+	Datacenter      string             `json:"datacenter"`
+	Cluster         string             `json:"cluster"`
+	Hosts           []inventoryHost    `json:"hosts"`
+	Datastore       inventoryDatastore `json:"datastore"`
+	Portgroup       string             `json:"portgroup"`
+	DVSwitch        string             `json:"dvswitch"`
+	Folder          string             `json:"folder"`
+	Library         string             `json:"library"`
+	Templates       []template         `json:"templates"`
+	StoragePolicies []inventoryPolicy  `json:"storage_policies"`
+	VCenterInfo     struct {
 		Version string `json:"version"`
 		Build   string `json:"build"`
 	} `json:"vcenter"`
@@ -177,6 +178,7 @@ func (l *lab) buildCluster(ctx context.Context, folder *object.Folder) error {
 	yes := true
 	cluster, err := folder.CreateCluster(ctx, l.inventory.Cluster, types.ClusterConfigSpecEx{
 		DrsConfig: &types.ClusterDrsConfigInfo{Enabled: &yes, DefaultVmBehavior: types.DrsBehaviorFullyAutomated},
+		DasConfig: &types.ClusterDasConfigInfo{Enabled: &yes},
 	})
 	if err != nil {
 		return err
