@@ -176,14 +176,15 @@ func (l *lab) buildDatacenter(client *vim25.Client) error {
 
 func (l *lab) buildCluster(ctx context.Context, folder *object.Folder) error {
 	yes := true
-	cluster, err := folder.CreateCluster(ctx, l.inventory.Cluster, types.ClusterConfigSpecEx{
-		DrsConfig: &types.ClusterDrsConfigInfo{Enabled: &yes, DefaultVmBehavior: types.DrsBehaviorFullyAutomated},
-		DasConfig: &types.ClusterDasConfigInfo{Enabled: &yes},
-	})
+	cluster, err := folder.CreateCluster(ctx, l.inventory.Cluster, types.ClusterConfigSpecEx{})
 	if err != nil {
 		return err
 	}
 	l.places.cluster = cluster.Reference()
+	// The simulator makes every cluster alike, whatever the call asks for.
+	config := l.registry.Get(l.places.cluster).(*simulator.ClusterComputeResource).ConfigurationEx.(*types.ClusterConfigInfoEx)
+	config.DrsConfig = types.ClusterDrsConfigInfo{Enabled: &yes, DefaultVmBehavior: types.DrsBehaviorFullyAutomated}
+	config.DasConfig = types.ClusterDasConfigInfo{Enabled: &yes}
 	// The simulator derives the hardware versions on offer from this, and knows no release after 8.0.2.
 	esx.HostSystem.Config.Product.Version = "8.0.2"
 	for _, host := range l.inventory.Hosts {

@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 
 	"github.com/vmware/govmomi/simulator"
@@ -11,6 +12,9 @@ import (
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 )
+
+// pyVmomi gives the reference in removeKey this type where govmomi's own clients say ManagedObjectReference.
+func init() { types.Add("ManagedObject", reflect.TypeOf(types.ManagedObjectReference{})) }
 
 // ReconfigureComputeResourceTask applies what concerns single VMs itself, all of it or nothing, and tells it to who waits
 // for it; the simulator changes its lists one by one and tells nobody.
@@ -89,10 +93,10 @@ func (l *lab) place(
 		return at(ref), nil
 	}
 	_, isVM := l.registry.Get(key).(*simulator.VirtualMachine)
-	if isVM && (at(key) < 0) == (change.Operation == types.ArrayUpdateOperationAdd) {
-		return at(key), nil
+	if !isVM || change.Operation == types.ArrayUpdateOperationEdit && at(key) < 0 {
+		return 0, &failure{message: ".info.key"}
 	}
-	return 0, &failure{message: ".info.key"}
+	return at(key), nil
 }
 
 func (l *lab) overrideDrs(config *types.ClusterConfigInfoEx, change types.ClusterDrsVmConfigSpec) *failure {
@@ -108,7 +112,10 @@ func (l *lab) overrideDrs(config *types.ClusterConfigInfoEx, change types.Cluste
 	}
 	config.DrsVmConfig = slices.Clone(config.DrsVmConfig)
 	switch change.Operation {
-	case types.ArrayUpdateOperationAdd:
+	case types.ArrayUpdateOperationAdd: // in place of an entry that is there
+		if at >= 0 {
+			config.DrsVmConfig = slices.Delete(config.DrsVmConfig, at, at+1)
+		}
 		config.DrsVmConfig = append(config.DrsVmConfig, info)
 	case types.ArrayUpdateOperationRemove:
 		config.DrsVmConfig = slices.Delete(config.DrsVmConfig, at, at+1)
@@ -138,6 +145,9 @@ func (l *lab) overrideDas(config *types.ClusterConfigInfoEx, change types.Cluste
 	config.DasVmConfig = slices.Clone(config.DasVmConfig)
 	switch change.Operation {
 	case types.ArrayUpdateOperationAdd:
+		if at >= 0 {
+			config.DasVmConfig = slices.Delete(config.DasVmConfig, at, at+1)
+		}
 		config.DasVmConfig = append(config.DasVmConfig, info)
 	case types.ArrayUpdateOperationRemove:
 		config.DasVmConfig = slices.Delete(config.DasVmConfig, at, at+1)

@@ -92,7 +92,7 @@ func TestAnOverrideThatDoesNotFitChangesNothing(t *testing.T) {
 	vm, stranger := tl.clone("one", nil).Reference(), types.ManagedObjectReference{Type: "VirtualMachine", Value: "vm-0"}
 	good := drsRow(types.ArrayUpdateOperationAdd, vm, false)
 	for property, bad := range map[string]types.ClusterDrsVmConfigSpec{
-		"spec.drsVmConfigSpec[1].info.key":  drsRow(types.ArrayUpdateOperationAdd, vm, true),
+		"spec.drsVmConfigSpec[1].info.key":  drsRow(types.ArrayUpdateOperationEdit, stranger, true),
 		"spec.drsVmConfigSpec[1].removeKey": drsRow(types.ArrayUpdateOperationRemove, stranger, true),
 	} {
 		fault, _ := tl.fault(tl.override(&types.ClusterConfigSpecEx{

@@ -37,8 +37,7 @@ func (l *lab) routePolicies(ctx *simulator.Context, method *simulator.Method) (m
 		return nil, fault
 	}
 	if l.isLimited(ctx.Session.UserName) && !l.holds("StorageProfile.View") {
-		root := l.service.Context.Map.Get(types.ManagedObjectReference{Type: "ServiceInstance", Value: "ServiceInstance"})
-		return nil, noPermission(demand{"StorageProfile.View", root.(*simulator.ServiceInstance).Content.RootFolder})
+		return nil, &types.SecurityError{}
 	}
 	return nil, nil
 }

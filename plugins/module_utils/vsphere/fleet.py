@@ -39,6 +39,7 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan im
     plan_reboot,
     plan_removal,
 )
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.policies import Policies
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.progress import Progress, Watchdog
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.reconcile import Bounds, Machine, Reconciler
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.sdk import vim
@@ -88,10 +89,12 @@ class Fleet:
         self._owner, self._run, self._call = owner, run, call
         self._planner: Callable[[Machine], list[Operation]] = self._plan
         self._adopt = False
+        self._compares = False  # whether VMs are read to be compared with their wishes
         self._tree = Tree(self._content)
         self._networks = self._tree.network_names
         self._gpus = GpuDesk(self._content, self._tree)
         self._overrides = OverridesDesk(self._content, self._tree)
+        self._policies = Policies(session, self._tree)
         self._finder = Sources(session, self._tree)
         self._guest_specs = GuestSpecs(self._content)
         self._folders = placing.Folders()
@@ -104,7 +107,7 @@ class Fleet:
 
         ``adopt`` takes over existing VMs of these names that carry nobody's mark.
         """
-        self._adopt = adopt
+        self._adopt, self._compares = adopt, True
         machines = [_machine(wish) for wish in wishes]
         self.read(machines)
         self._resolve(machines)
@@ -207,6 +210,9 @@ class Fleet:
             machine.reference = found.get(machine.name)
         known = [machine.reference for machine in machines if machine.reference is not None]
         actuals = lookup.read_vms(self._content, known, self._networks)
+        if self._compares:
+            rows = ((item.wish, actuals.get(item.reference._moId)) for item in machines if item.reference is not None)
+            actuals |= self._policies.complete(rows)
         for machine in machines:
             machine.actual = actuals.get(machine.reference._moId) if machine.reference is not None else None
             machine.fresh = True
@@ -222,7 +228,8 @@ class Fleet:
                 continue
             place = resolver.resolve(machine.wish, exists=machine.actual is not None)
             if place:
-                self._places[machine.name] = place
+                self._places[machine.name], found = self._policies.resolve(machine.wish, machine.actual, place)
+                resolver.problems += found
             if machine.actual is None:
                 missing.append(machine.wish.template)
         problems = list(resolver.problems)
@@ -377,6 +384,8 @@ class Fleet:
         cloning = spec.clone_spec(wish, operation.changes, source, place, custom)
         cloning.location.folder = self._folders.of(place)
         cloning.location.datastore = placing.recommended(self._content, place, source, wish.name, cloning)
+        if place.policy:
+            placing.put_policy(cloning, place, source)
         return source.reference.CloneVM_Task(folder=cloning.location.folder, name=wish.name, spec=cloning)
 
     def _cost(self, machines: list[Machine], plans: dict[str, list[Operation]]) -> dict[str, Any]:

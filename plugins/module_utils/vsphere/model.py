@@ -14,6 +14,7 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardwar
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.passthrough import Device
 
 DATA_BUS = 1  # SCSI bus of the data disks; the template's own controller keeps bus 0
+VM_HOME = 0  # stands for the VM's own files where its disks have their device keys
 PVSCSI = "ParaVirtualSCSIController"
 
 
@@ -89,6 +90,8 @@ class VmActual:
     hostname: str = ""
     addresses: tuple[str, ...] = ()
     tools: str = ""
+    # names of the storage policies of the VM's files (VM_HOME) and disks by key, read only where a wish names a policy
+    policies: Mapping[int, str] = field(default_factory=dict)
     # vCenter's own device objects by key, opaque here: an edit sends back the whole device that was read.
     devices: Mapping[int, Any] = field(default_factory=dict, compare=False, repr=False)
 
