@@ -13,9 +13,10 @@ from pyVmomi import vim
 
 from tests.integration.conftest import Lab, wait_for, wish
 from tests.integration.test_fleet import session, vm_names, writes
-from tests.integration.test_fleet_placement import PLACE
+from tests.integration.test_fleet_placement import PLACE, POD, pod
 from tests.integration.test_fleet_privileges import limited
 
+__all__ = ["pod"]  # a fixture
 pytestmark = pytest.mark.integration
 check_and_real = pytest.mark.parametrize("check", [True, False], ids=["check", "real"])
 
@@ -145,6 +146,14 @@ def test_what_cannot_be_is_refused_before_anything_is_made(
     for part in parts:
         assert part in str(caught.value)
     assert writes(lab, since) == []
+
+
+def test_in_a_datastore_cluster(pod: Lab) -> None:
+    vm = wish("a", placement=POD | {"storage_policy": "gold"})
+    assert pod.fleet(vm).changed
+    assert set(held(pod, "a").values()) == {"gold"}
+    assert not pod.fleet(vm).changed
+    pod.fleet({"name": "a"}, state="absent")
 
 
 def test_the_role_is_enough(lab: Lab) -> None:

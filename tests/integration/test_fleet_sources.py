@@ -12,6 +12,7 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import 
 
 from tests.integration.conftest import Lab, wait_for, wish
 from tests.integration.test_fleet import session, vm_names, writes
+from tests.integration.test_fleet_policies import held, policy_wish
 
 pytestmark = pytest.mark.integration
 
@@ -63,6 +64,15 @@ def test_create_change_and_delete(lab: Lab, text: str, check: bool) -> None:
     assert lab.fleet({"name": "a"}, state="absent").changed is check
     assert not lab.fleet({"name": "a"}, state="absent").changed
     assert vm_names(lab) == ["golden"], "the source stays as it was"
+
+
+def test_a_linked_clone_takes_a_storage_policy(lab: Lab) -> None:
+    wanted = policy_wish("a", "gold", template=SOURCES["linked:golden@clean"], **OFF)
+    since = len(lab.calls())
+    assert lab.fleet(wanted).changed
+    assert writes(lab, since) == ["CloneVM_Task"]
+    assert set(held(lab, "a").values()) == {"gold"}
+    assert not lab.fleet(wanted).changed
 
 
 def test_a_clone_of_a_vm_is_another_machine(lab: Lab) -> None:
