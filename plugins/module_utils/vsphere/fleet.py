@@ -27,7 +27,7 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.lifecyc
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.limits import Slots
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import VmActual, routable
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.overrides import with_overrides
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.overrides_desk import OverridesDesk
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.overrides_desk import OverridesDesk, Wanted
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.placement import Place, Resolver, Tree
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan import (
     Marks,
@@ -256,12 +256,12 @@ class Fleet:
         if problems:
             raise TestbedError("no_permission", problems)
 
-    def _own(self, machines: list[Machine]) -> Iterator[tuple[VmWish, VmActual | None, Place]]:
+    def _own(self, machines: list[Machine]) -> Iterator[Wanted]:
         """The VMs that are ours or to be made; somebody else's is refused by the plan."""
         for machine in machines:
             actual = machine.actual
             if machine.wish and (actual is None or self._is_ours(actual)):
-                yield machine.wish, actual, self._places[machine.name]
+                yield Wanted(machine.wish, actual, self._places[machine.name])
 
     def recover(self, machine: Machine) -> bool:
         """Whether a fault may be the loss of a GPU to another run, so that planning again will help."""

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import Problem
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.compare import Change
@@ -27,7 +27,14 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.wish im
 PRIVILEGE = "Host.Inventory.EditCluster"
 BEHAVIORS = {"manual": "manual", "partially_automated": "partiallyAutomated", "fully_automated": "fullyAutomated"}
 OF_CLUSTER = "clusterRestartPriority"
-Wanted = tuple[VmWish, VmActual | None, Place]
+
+
+class Wanted(NamedTuple):
+    """A VM that is ours or to be made: its wish, what it is, and where it lives."""
+
+    wish: VmWish
+    actual: VmActual | None
+    place: Place
 
 
 def read_cluster(reference: Any, values: dict[str, Any]) -> ClusterActual:
@@ -108,13 +115,13 @@ class OverridesDesk:
         """Read the clusters of all VMs that want overrides, and tell what cannot be."""
         concerned: dict[str, list[Wanted]] = {}
         for machine in machines:
-            node = self._node(machine) if wanted(machine[0]) else None
+            node = self._node(machine) if wanted(machine.wish) else None
             if node is not None:
                 concerned.setdefault(node.reference._moId, []).append(machine)
         self._read(concerned)
         for key in concerned:
             for setting, title in TITLES.items():
-                names = [wish.name for wish, _actual, _place in concerned[key] if setting in idle(wish, self._of(key))]
+                names = [item.wish.name for item in concerned[key] if setting in idle(item.wish, self._of(key))]
                 if names:
                     self.warnings.append(
                         f"{', '.join(names)}: vm_placement.{setting} does nothing, because cluster "
@@ -124,7 +131,7 @@ class OverridesDesk:
 
     def changes(self, wish: VmWish, actual: VmActual | None, place: Place) -> tuple[Change, ...]:
         """What differs for this VM."""
-        node = self._node((wish, actual, place)) if wanted(wish) else None
+        node = self._node(Wanted(wish, actual, place)) if wanted(wish) else None
         if node is None:
             return ()
         key = node.reference._moId
@@ -132,7 +139,7 @@ class OverridesDesk:
 
     def cluster(self, wish: VmWish, actual: VmActual | None, place: Place) -> str:
         """The id of the cluster whose overrides count for this VM."""
-        node = self._node((wish, actual, place))
+        node = self._node(Wanted(wish, actual, place))
         return node.reference._moId if node else ""
 
     def start(self, key: str, rows: Mapping[Any, Iterable[Change]]) -> Any:
@@ -153,9 +160,9 @@ class OverridesDesk:
             for item in due[key]:
                 left = self.changes(*item)
                 if not left:
-                    silent.append(item[0].name)
+                    silent.append(item.wish.name)
                 problems += [
-                    Problem(f"{item[0].name}: vm_{change.what}", lacking, "a login without it", advice)
+                    Problem(f"{item.wish.name}: vm_{change.what}", lacking, "a login without it", advice)
                     for change in left
                 ]
             if silent:
@@ -187,9 +194,8 @@ class OverridesDesk:
 
     def _node(self, machine: Wanted) -> Node | None:
         """The cluster that the VM is in, or will be."""
-        _wish, actual, place = machine
-        host = self._tree.nodes.get(actual.host) if actual else None
+        host = self._tree.nodes.get(machine.actual.host) if machine.actual else None
         if host is not None:
             return self._tree.nodes.get(host.parent)
-        pool = self._tree.nodes[place.pool._moId]
+        pool = self._tree.nodes[machine.place.pool._moId]
         return next((node for node in self._tree.ancestors(pool) if node.kind == "ClusterComputeResource"), None)
