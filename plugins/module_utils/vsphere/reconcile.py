@@ -217,7 +217,12 @@ class Reconciler:
     def _step_ready(self) -> None:
         stale = [machine for machine in self._ready if not machine.fresh]
         if stale:
-            self._driver.read(stale)
+            try:
+                self._driver.read(stale)
+            except TestbedError as error:  # what other VMs are doing has to come to its end
+                for machine in stale:
+                    machine.error = error
+                self._ready = deque(machine for machine in self._ready if machine not in stale)
         for machine in stale:
             machine.plan = None
         waiting: deque[Machine] = deque()

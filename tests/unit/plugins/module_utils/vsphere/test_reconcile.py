@@ -604,3 +604,20 @@ def test_a_shared_call_that_never_ends_is_given_up_for_each_vm(overriding: Overr
     run(overriding, todo)
     assert [machine.error.error_code for machine in todo if machine.error] == ["task_timeout"] * 2
     assert overriding.left == set()
+
+
+def test_vms_that_cannot_be_read_fail_alone(vcenter: FakeVcenter) -> None:
+    todo = machines("a", "b")
+    vcenter.vms["a"] = VmActual("vm-a", "a", power="poweredOn", addresses=("192.0.2.1",))
+    original, refused = vcenter.read, TestbedError("no_storage_policies", [])
+
+    def read(some: list[Machine]) -> None:
+        if vcenter.now > 0:
+            raise refused
+        original(some)
+
+    vcenter.read = read  # type: ignore[method-assign]
+    run(vcenter, todo)
+    assert todo[0].finished
+    assert todo[1].error is refused
+    assert vcenter.left == set()
