@@ -69,7 +69,7 @@ func (c *callLog) wrap(next http.Handler) http.Handler {
 		begin := time.Now()
 		line := call{Time: begin.UTC().Format(time.RFC3339Nano)}
 		answer := &answerWatch{ResponseWriter: w, code: http.StatusOK}
-		if strings.HasPrefix(r.URL.Path, "/sdk") {
+		if strings.HasPrefix(r.URL.Path, "/sdk") || strings.HasPrefix(r.URL.Path, "/pbm") {
 			c.soap(&line, r)
 		} else {
 			c.rest(&line, r)
@@ -97,6 +97,7 @@ func (c *callLog) wrap(next http.Handler) http.Handler {
 var (
 	soapMethod = regexp.MustCompile(`<(?:[\w-]+:)?Body[^>]*>\s*<(?:[\w-]+:)?(\w+)`)
 	loginUser  = regexp.MustCompile(`<(?:[\w-]+:)?userName[^>]*>([^<]*)<`)
+	soapCookie = regexp.MustCompile(`<(?:[\w-]+:)?vcSessionCookie[^>]*>([^<]*)<`)
 	soapThis   = regexp.MustCompile(`<(?:[\w-]+:)?_this\b[^>]*?\stype="([^"]+)"[^>]*>([^<]*)<`)
 	soapFault  = regexp.MustCompile(`<(\w+)Fault xmlns`)
 )
@@ -117,6 +118,9 @@ func (c *callLog) soap(line *call, r *http.Request) {
 	}
 	if cookie, err := r.Cookie(soap.SessionCookieName); err == nil {
 		line.User = c.users.of(cookie.Value)
+	}
+	if found := soapCookie.FindSubmatch(body); found != nil {
+		line.User = c.users.of(string(found[1]))
 	}
 	if found := loginUser.FindSubmatch(body); found != nil && line.Method == "Login" {
 		line.User = string(found[1])

@@ -54,7 +54,7 @@ func (l *lab) checkClone(r *types.CloneVM_Task) *failure {
 	if !l.linkable(r) {
 		return invalidArgument("spec.snapshot", "A specified parameter was not correct: spec.snapshot")
 	}
-	return nil
+	return l.checkCloneProfiles(&location)
 }
 
 // clone makes the copy and applies all of the ConfigSpec before anybody can see it.
@@ -102,6 +102,7 @@ func (l *lab) clone(
 				return failed
 			}
 		}
+		l.associateClone(clone.Self, &r.Spec.Location)
 		if r.Spec.Customization != nil && !r.Spec.Template {
 			if failed := l.customizeLater(ctx, clone, r.Spec.Customization); failed != nil {
 				return failed

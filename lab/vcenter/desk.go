@@ -32,6 +32,7 @@ var answered = map[string]map[string]bool{
 		"CustomizeVM_Task", "RevertToCurrentSnapshot_Task", "RemoveAllSnapshots_Task"),
 	"VirtualMachineSnapshot": set("RevertToSnapshot_Task", "RemoveSnapshot_Task"),
 	"Folder":                 set("CreateVM_Task"),
+	"ClusterComputeResource": set("ReconfigureComputeResource_Task"),
 	"Datastore":              set("RefreshDatastore"),
 	"EnvironmentBrowser":     set("QueryConfigTarget"),
 	"AuthorizationManager": set("HasPrivilegeOnEntities", "HasPrivilegeOnEntity", "HasUserPrivilegeOnEntities",

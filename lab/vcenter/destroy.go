@@ -43,6 +43,9 @@ func (l *lab) destroy(ctx *simulator.Context, vm *simulator.VirtualMachine) *fai
 	}
 	body := vm.DestroyTask(ctx, &types.Destroy_Task{This: vm.Self})
 	_, failed = l.inner(ctx, body.(*methods.Destroy_TaskBody).Res.Returnval)
+	if failed == nil {
+		l.dropOverrides(ctx, vm.Self)
+	}
 	l.showSpace(ctx)
 	return failed
 }
@@ -62,6 +65,8 @@ func (l *lab) occupy(vm *simulator.VirtualMachine) (m *machine, release func(), 
 func (l *lab) forget(ref types.ManagedObjectReference) {
 	l.memory.release(ref)
 	l.space.release(ref)
+	l.policies.release(ref)
+	go l.dropOverrides(fork(l.service.Context), ref) // not here: who removes a VM holds locks
 	if l.gpus.release(ref) {
 		go l.showUsers(fork(l.service.Context)) // not here: who removes a VM holds locks
 	}

@@ -22,16 +22,17 @@ import (
 
 // inventory is what -inventory holds; the lab's Python side makes it from lab/inventory.yml.
 type inventory struct {
-	Datacenter  string             `json:"datacenter"`
-	Cluster     string             `json:"cluster"`
-	Hosts       []inventoryHost    `json:"hosts"`
-	Datastore   inventoryDatastore `json:"datastore"`
-	Portgroup   string             `json:"portgroup"`
-	DVSwitch    string             `json:"dvswitch"`
-	Folder      string             `json:"folder"`
-	Library     string             `json:"library"`
-	Templates   []template         `json:"templates"`
-	VCenterInfo struct {
+	Datacenter      string             `json:"datacenter"`
+	Cluster         string             `json:"cluster"`
+	Hosts           []inventoryHost    `json:"hosts"`
+	Datastore       inventoryDatastore `json:"datastore"`
+	Portgroup       string             `json:"portgroup"`
+	DVSwitch        string             `json:"dvswitch"`
+	Folder          string             `json:"folder"`
+	Library         string             `json:"library"`
+	Templates       []template         `json:"templates"`
+	StoragePolicies []inventoryPolicy  `json:"storage_policies"`
+	VCenterInfo     struct {
 		Version string `json:"version"`
 		Build   string `json:"build"`
 	} `json:"vcenter"`
@@ -175,13 +176,15 @@ func (l *lab) buildDatacenter(client *vim25.Client) error {
 
 func (l *lab) buildCluster(ctx context.Context, folder *object.Folder) error {
 	yes := true
-	cluster, err := folder.CreateCluster(ctx, l.inventory.Cluster, types.ClusterConfigSpecEx{
-		DrsConfig: &types.ClusterDrsConfigInfo{Enabled: &yes, DefaultVmBehavior: types.DrsBehaviorFullyAutomated},
-	})
+	cluster, err := folder.CreateCluster(ctx, l.inventory.Cluster, types.ClusterConfigSpecEx{})
 	if err != nil {
 		return err
 	}
 	l.places.cluster = cluster.Reference()
+	// The simulator makes every cluster alike, whatever the call asks for.
+	config := l.registry.Get(l.places.cluster).(*simulator.ClusterComputeResource).ConfigurationEx.(*types.ClusterConfigInfoEx)
+	config.DrsConfig = types.ClusterDrsConfigInfo{Enabled: &yes, DefaultVmBehavior: types.DrsBehaviorFullyAutomated}
+	config.DasConfig = types.ClusterDasConfigInfo{Enabled: &yes}
 	// The simulator derives the hardware versions on offer from this, and knows no release after 8.0.2.
 	esx.HostSystem.Config.Product.Version = "8.0.2"
 	for _, host := range l.inventory.Hosts {

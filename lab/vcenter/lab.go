@@ -32,11 +32,14 @@ type lab struct {
 	memory    memoryLedger
 	gpus      gpuLedger
 	space     spaceLedger
+	policies  policyLedger
 	tasks     taskNumbers
 	endings   endings
 	rest      *restDoor
 	templates map[string]types.ManagedObjectReference // by name
 	items     map[string]types.ManagedObjectReference // the template VM of each library item
+
+	overriding sync.Mutex // held while the settings of single VMs in the cluster change
 
 	creating sync.Mutex         // held while a VM is made: one at a time, never during a driver call
 	newborn  *simulator.Context // who makes it; guarded by creating

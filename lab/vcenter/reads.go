@@ -38,6 +38,8 @@ var soapReads = set(
 	"RecommendHostsForVm", "QueryVirtualDiskUuid", "QueryVirtualDiskInfo_Task", "FindExtension", "GetPublicKey",
 	"GetCustomizationSpec", "DoesCustomizationSpecExist", "QueryAssignedLicenses", "DecodeLicense", "QueryIpPools",
 	"QueryHostConnectionInfo", "QueryConnectionInfo", "FindRulesForVm", "RetrieveHostSpecification",
+	"PbmRetrieveServiceContent", "PbmQueryProfile", "PbmRetrieveContent", "PbmQueryAssociatedProfile",
+	"PbmQueryAssociatedProfiles", "PbmCheckCompatibility", "PbmQueryMatchingHub",
 	"FetchVmGroupForMultiwriterDisks", "QueryTpmAttestationReport", "ListKeys", "ListKmipServers",
 )
 

@@ -82,9 +82,13 @@ func (l *lab) configure(ctx *simulator.Context, vm *simulator.VirtualMachine, sp
 	if failed := checkGPUVersion(vm, &spec); failed != nil {
 		return failed
 	}
+	if failed := l.checkProfiles(&spec); failed != nil {
+		return failed
+	}
 	if failed := l.prepareDevices(vm, spec.DeviceChange); failed != nil {
 		return failed
 	}
+	before := deviceKeys(vm)
 	extra := spec.ExtraConfig
 	spec.ExtraConfig = nil // the simulator would take SET.* and RUN.* keys for orders to itself
 	completeAllocations(vm, &spec)
@@ -107,6 +111,7 @@ func (l *lab) configure(ctx *simulator.Context, vm *simulator.VirtualMachine, sp
 		{Name: "config.extraConfig", Val: mergeExtraConfig(vm.Config.ExtraConfig, extra)},
 	})
 	tidyDevices(vm)
+	l.associate(vm, &spec, before)
 	describeGuest(vm)
 	return nil
 }

@@ -16,10 +16,14 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/vmware/govmomi/pbm"
 	vapi "github.com/vmware/govmomi/vapi/simulator"
 	"github.com/vmware/govmomi/vim25"
 	"github.com/vmware/govmomi/vim25/types"
 )
+
+// pbmPath is the policy service's second path; some clients use the one, some the other.
+const pbmPath = pbm.Path + "/sdk"
 
 type server struct {
 	http   *http.Server
@@ -89,12 +93,15 @@ func (l *lab) handler(address string) http.Handler {
 	l.registry.SessionManager().ValidLogin = l.validLogin
 	l.service.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
 	l.service.RegisterSDK(l.registry, vim25.Path+"/vimService")
+	l.service.RegisterSDK(l.policyRegistry(), pbmPath)
 	_, rest := vapi.New(l.service.Listen, l.registry)
 	l.service.Handle("/rest/", rest) // Handle also lets the SOAP side find the tags
 
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+vim25.Path, l.service.ServeSDK)
 	mux.HandleFunc("POST "+vim25.Path+"/vimService", l.service.ServeSDK)
+	mux.HandleFunc("POST "+pbm.Path, l.service.ServeSDK)
+	mux.HandleFunc("POST "+pbmPath, l.service.ServeSDK)
 	mux.HandleFunc("GET "+vim25.Path+"/vimServiceVersions.xml", l.service.ServiceVersions)
 	l.rest = &restDoor{lab: l, inner: rest}
 	mux.HandleFunc("/rest/", l.rest.serveRest)

@@ -164,6 +164,25 @@ options:
               - Name of a datastore cluster, in place of O(vms[].placement.datastore). Its datastore with most free
                 space is planned with. Where storage DRS is on, its recommendation at the time of the clone decides.
             type: str
+          storage_policy:
+            description:
+              - Name of a VM storage policy, for the VM's own files and all of its disks. Not set leaves what they have.
+              - A datastore that does not satisfy it is refused. Of a datastore cluster one that does is planned with.
+            type: str
+          drs:
+            description:
+              - What DRS does with this VM, in place of what it does with its cluster, V(disabled), V(manual),
+                V(partially_automated) or V(fully_automated). V(inherit) takes such an override back.
+              - Not set means V(disabled) for a VM with a device of static DirectPath, which DRS cannot move, and leaves
+                other VMs as they are. Nothing is written where DRS is off.
+            type: str
+          ha:
+            description:
+              - With which priority HA restarts this VM, in place of its cluster's, V(disabled), V(lowest), V(low), V(medium),
+                V(high) or V(highest). V(inherit) takes such an override back.
+              - Not set means V(disabled) for a VM with a device of static DirectPath, which HA cannot start on another host,
+                and leaves other VMs as they are. Nothing is written where HA is off.
+            type: str
       customization:
         description: What the guest learns about itself at first boot.
         type: dict

@@ -14,6 +14,8 @@ from tests.integration.conftest import ROOT, Lab, wish
 pytestmark = pytest.mark.integration
 PAGE = ROOT / "docs/explanation/what-fleet-does-call-by-call.md"
 IDENTIFIER = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\bvm-\d+\b")
+PLACE = {"datacenter": "DC0", "folder": "nano-banana", "cluster": "gpu-cluster", "datastore": "vmfs-01"}
+STATIC = {"disks": [], "gpu": [{"mode": "static", "model": "A10"}]}
 BIGGER = {"disks": [{"name": "data", "size_gb": 30}]}
 
 
@@ -38,12 +40,22 @@ def called(lab: Lab, act: Callable[[], Any]) -> dict[str, bool]:
     [
         (["Check mode, for a VM that does not exist"], False, lambda lab: lab.fleet(wish("a"), check=True)),
         (["Check mode, for a VM that does not exist", "Create"], False, lambda lab: lab.fleet(wish("a"))),
+        (
+            ["Check mode, for a VM that does not exist", "Create", "Create with a storage policy"],
+            False,
+            lambda lab: lab.fleet(wish("a", placement=PLACE | {"storage_policy": "gold"})),
+        ),
+        (
+            ["Check mode, for a VM that does not exist", "Create", "Create with static DirectPath"],
+            False,
+            lambda lab: lab.fleet(wish("a", **STATIC)),
+        ),
         (["Nothing to do"], True, lambda lab: lab.fleet(wish("a"))),
         (["Change"], True, lambda lab: lab.fleet(wish("a", **BIGGER))),
         (["Remove"], True, lambda lab: lab.fleet({"name": "a"}, state="absent")),
         (["Read only (state: gathered)"], True, lambda lab: lab.fleet(wish("a"), state="gathered")),
     ],
-    ids=["check", "create", "nothing", "change", "remove", "gathered"],
+    ids=["check", "create", "policy", "static", "nothing", "change", "remove", "gathered"],
 )
 def test_the_page_names_each_call_and_no_other(
     lab: Lab, headings: list[str], exists: bool, run: Callable[[Lab], Any]

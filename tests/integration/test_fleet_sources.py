@@ -12,6 +12,7 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import 
 
 from tests.integration.conftest import Lab, wait_for, wish
 from tests.integration.test_fleet import session, writes
+from tests.integration.test_fleet_policies import held, policy_wish
 
 pytestmark = pytest.mark.integration
 
@@ -30,6 +31,15 @@ def golden(lab: Lab) -> Iterator[None]:
     yield
     lab.fleet(state="absent", all_owned=True)
     lab.fleet(state="absent", all_owned=True, owner="somebody")
+
+
+def test_a_linked_clone_takes_a_storage_policy(lab: Lab) -> None:
+    wanted = policy_wish("a", "gold", template=SOURCES["linked:golden@clean"], **OFF)
+    since = len(lab.calls())
+    assert lab.fleet(wanted).changed
+    assert writes(lab, since) == ["CloneVM_Task"]
+    assert set(held(lab, "a").values()) == {"gold"}
+    assert not lab.fleet(wanted).changed
 
 
 def test_a_clone_of_a_vm_is_another_machine(lab: Lab) -> None:

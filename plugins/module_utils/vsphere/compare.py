@@ -17,6 +17,7 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu_pla
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import (
     DATA_BUS,
     PVSCSI,
+    VM_HOME,
     DiskActual,
     VmActual,
 )
@@ -96,6 +97,8 @@ def compare(wish: VmWish, actual: VmActual) -> list[Change]:
     changes += _memory_changes(wish, actual)
     if not wish.tweaks.accel_3d and actual.video_3d:
         changes.append(Change("video_3d", True, False))
+    if change := policy_change(wish.placement.storage_policy, actual):
+        changes.append(change)
     return (
         changes
         + _key_changes(extra_config(wish), actual.extra_config)
@@ -103,6 +106,14 @@ def compare(wish: VmWish, actual: VmActual) -> list[Change]:
         + _disk_changes(wish, actual)
         + _network_changes(wish, actual)
     )
+
+
+def policy_change(wanted: str, actual: VmActual) -> Change | None:
+    """One storage policy for the VM's own files and all of its disks."""
+    found = {actual.policies.get(key, "") for key in (VM_HOME, *(disk.key for disk in actual.disks))}
+    if not wanted or found == {wanted}:
+        return None
+    return Change("storage_policy", ", ".join(sorted(name or "none" for name in found)), wanted, cold=False)
 
 
 def _key_changes(wanted: Mapping[str, str], actual: Mapping[str, str]) -> list[Change]:

@@ -84,7 +84,7 @@ def describe(fault: Any) -> str:
         return "vCenter dropped the task"
     texts = [getattr(fault, "localizedMessage", "") or getattr(fault, "msg", "") or ""]
     texts += [message.message or "" for message in getattr(fault, "faultMessage", None) or ()]
-    if type_name(fault) == "NoPermission":
+    if type_name(fault) == "NoPermission" and getattr(fault, "privilegeId", None):
         texts.append(f"privilege {fault.privilegeId} on {getattr(fault.object, '_moId', fault.object)}")
     told = "; ".join(dict.fromkeys(text for text in texts if text))
     return f"{type_name(fault)}: {told}" if told else type_name(fault)

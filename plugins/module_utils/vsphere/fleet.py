@@ -34,6 +34,8 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.outcome
     plan_all,
     story,
 )
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.overrides import with_overrides
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.overrides_desk import OverridesDesk, Wanted
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.placement import Place, Resolver, Tree
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan import (
     POWER_AFTER,
@@ -46,6 +48,7 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan im
     plan_reboot,
     plan_removal,
 )
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.policies import Policies
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.reconcile import Machine
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.sdk import vim
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.sources import Source, Sources
@@ -72,9 +75,12 @@ class Fleet:
         self._owner, self._run, self._call = owner, run, call
         self._planner: Callable[[Machine], list[Operation]] = self._plan
         self._adopt = False
+        self._compares = False  # whether VMs are read to be compared with their wishes
         self._tree = Tree(self._content)
         self._networks = self._tree.network_names
         self._gpus = GpuDesk(self._content, self._tree)
+        self._overrides = OverridesDesk(self._content, self._tree)
+        self._policies = Policies(session, self._tree)
         self._finder = Sources(session, self._tree)
         self._guest_specs = GuestSpecs(self._content)
         self._folders = placing.Folders()
@@ -87,12 +93,15 @@ class Fleet:
 
         ``adopt`` takes over existing VMs of these names that carry nobody's mark.
         """
-        self._adopt = adopt
+        self._adopt, self._compares = adopt, True
         machines = [_machine(wish) for wish in wishes]
         self.read(machines)
         self._resolve(machines)
         self._choose_gpus(machines)
-        return self._converge(machines, self._plan, check=check)
+        self._prepare_overrides(machines)
+        outcome = self._converge(machines, self._plan, check=check)
+        outcome.warnings += self._overrides.warnings
+        return outcome
 
     def absent(self, names: Mapping[str, int], *, all_owned: bool, check: bool, expired_only: bool = False) -> Outcome:
         """Remove VMs of this owner: the named ones, or every one there is; of them those whose time is over.
@@ -199,6 +208,9 @@ class Fleet:
         ]
         actuals |= lookup.read_vms(self._content, known, self._networks)
         self._gpus.settle(actuals.values())
+        if self._compares:
+            rows = ((item.wish, actuals.get(item.reference._moId)) for item in machines if item.reference is not None)
+            actuals |= self._policies.complete(rows)
         for machine in machines:
             machine.actual = actuals.get(machine.reference._moId) if machine.reference is not None else None
             machine.fresh = True
@@ -214,7 +226,8 @@ class Fleet:
                 continue
             place = resolver.resolve(machine.wish, exists=machine.actual is not None)
             if place:
-                self._places[machine.name] = place
+                self._places[machine.name], found = self._policies.resolve(machine.wish, machine.actual, place)
+                resolver.problems += found
             if machine.actual is None:
                 missing.append(machine.wish.template)
         problems = list(resolver.problems)
@@ -231,15 +244,22 @@ class Fleet:
         self._check_hosts([machine.wish for machine in machines if machine.wish])
 
     def _choose_gpus(self, machines: list[Machine]) -> None:
-        """Give out the GPUs to all VMs at once; somebody else's VM is refused by the plan, not here."""
-        wanted = []
+        """Give out the GPUs to all VMs at once."""
+        problems = self._gpus.choose(self._own(machines))
+        if problems:
+            raise TestbedError("no_gpu", problems)
+
+    def _prepare_overrides(self, machines: list[Machine]) -> None:
+        problems = self._overrides.prepare(self._own(machines))
+        if problems:
+            raise TestbedError("no_permission", problems)
+
+    def _own(self, machines: list[Machine]) -> Iterator[Wanted]:
+        """The VMs that are ours or to be made; somebody else's is refused by the plan."""
         for machine in machines:
             actual = machine.actual
             if machine.wish and (actual is None or self._is_ours(actual)):
-                wanted.append((machine.wish, actual, self._places[machine.name]))
-        problems = self._gpus.choose(wanted)
-        if problems:
-            raise TestbedError("no_gpu", problems)
+                yield Wanted(machine.wish, actual, self._places[machine.name])
 
     def recover(self, machine: Machine) -> bool:
         """Whether a fault may be the loss of a GPU to another run, so that planning again will help."""
@@ -296,7 +316,8 @@ class Fleet:
         if machine.actual is None or self._is_ours(machine.actual):
             machine.wish = wish = self._gpus.apply(wish, machine.actual, self._places[machine.name], template)
         marks = Marks(self._owner, self._run, expires.strftime(ownership.TIME_FORMAT), self._adopt)
-        return plan(wish, machine.actual, template, marks)
+        operations = plan(wish, machine.actual, template, marks)
+        return with_overrides(operations, self._overrides.changes(wish, machine.actual, self._places[machine.name]))
 
     def _plan_reboot(self, machine: Machine) -> list[Operation]:
         if machine.actual is None:
@@ -335,12 +356,25 @@ class Fleet:
             raise ValueError(f"{machine.name} cannot be reconfigured before it is read")
         return reference.ReconfigVM_Task(spec.reconfigure_spec(wish, operation.changes, actual, place))
 
+    def group(self, machine: Machine) -> str:
+        """The cluster whose overrides are to be written."""
+        if machine.wish is None:
+            raise ValueError(f"{machine.name} has no wish to override anything for")
+        return self._overrides.cluster(machine.wish, machine.actual, self._places[machine.name])
+
+    def start_together(self, machines: list[Machine]) -> Any:
+        """Write the overrides of many VMs of one cluster."""
+        rows = {machine.reference: machine.operation.changes for machine in machines if machine.operation}
+        return self._overrides.start(self.group(machines[0]), rows)
+
     def _clone(self, wish: VmWish, operation: Operation, place: Place) -> Any:
         source = self._sources[wish.template]
         custom = self._guest_specs.fitted(wish, len(wish.networks or source.actual.nics))
         cloning = spec.clone_spec(wish, operation.changes, source, place, custom)
         cloning.location.folder = self._folders.of(place)
         cloning.location.datastore = placing.recommended(self._content, place, source, wish.name, cloning)
+        if place.policy:
+            placing.put_policy(cloning, place, source)
         return source.reference.CloneVM_Task(folder=cloning.location.folder, name=wish.name, spec=cloning)
 
     def _cost(self, machines: list[Machine], plans: dict[str, list[Operation]]) -> dict[str, Any]:

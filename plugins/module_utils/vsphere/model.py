@@ -13,6 +13,7 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardware import HardwareActual
 
 DATA_BUS = 1  # SCSI bus of the data disks; the template's own controller keeps bus 0
+VM_HOME = 0  # stands for the VM's own files where its disks have their device keys
 PVSCSI = "ParaVirtualSCSIController"
 
 
@@ -94,6 +95,8 @@ class VmActual:
     hostname: str = ""
     addresses: tuple[str, ...] = ()
     tools: str = ""
+    # names of the storage policies of the VM's files (VM_HOME) and disks by key, read only where a wish names a policy
+    policies: Mapping[int, str] = field(default_factory=dict)
     # vCenter's own device objects by key, opaque here: an edit sends back the whole device that was read.
     devices: Mapping[int, Any] = field(default_factory=dict, compare=False, repr=False)
 

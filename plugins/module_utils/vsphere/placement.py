@@ -36,6 +36,7 @@ class Place:
     networks: dict[str, Any]  # backing (of a network card) by name
     missing_folders: tuple[str, ...] = ()  # to be made below ``folder``, from the top down
     pod: Any = None  # the datastore cluster, where storage DRS has a say in the datastore
+    policy: str = ""  # id of the storage policy, where one is wished
 
 
 class Tree:

@@ -25,7 +25,23 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.placeme
 )
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.sdk import vim, vmodl
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.sources import Source
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.spec import policy_spec
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.wish import VmWish
+
+
+def put_policy(cloning: Any, place: Place, source: Source) -> None:
+    """The storage policy of a clone's files and of the disks that it takes over, where the datastore is known."""
+    location = cloning.location
+    location.profile = policy_spec(place.policy)
+    location.disk = [
+        vim.vm.RelocateSpec.DiskLocator(
+            diskId=disk.key,
+            datastore=location.datastore,
+            diskMoveType=location.diskMoveType,
+            profile=policy_spec(place.policy),
+        )
+        for disk in source.actual.disks
+    ]
 
 
 class Folders:
@@ -52,6 +68,8 @@ def recommended(content: Any, place: Place, source: Source, name: str, cloning: 
     """The datastore that storage DRS recommends for a clone, or the one that was planned where it has no advice."""
     if place.pod is None:
         return place.datastore
+    if place.policy:
+        cloning.location.profile = policy_spec(place.policy)
     cloning.location.datastore = None  # a datastore in the specification would be the answer to the question
     question = vim.storageDrs.StoragePlacementSpec(
         type="clone",

@@ -31,6 +31,7 @@ Kind = Literal[
     "reconfigure",
     "upgrade",
     "relocate",
+    "override",
     "power_on",
     "shutdown",
     "power_off",
@@ -49,6 +50,7 @@ Kind = Literal[
 WORDS = {
     "clone": "clone from the template",
     "shutdown": "shut down the guest",
+    "override": "override the cluster's",
     "snapshot": "take the snapshot",
     "revert": "revert to the snapshot",
     "remove_snapshot": "remove the snapshot",
@@ -67,7 +69,7 @@ class Operation:
 
     def __str__(self) -> str:
         text = f"{WORDS.get(self.kind, self.kind.replace('_', ' '))} {self.subject}".rstrip()
-        if self.kind in ("reconfigure", "upgrade"):
+        if self.kind in ("reconfigure", "upgrade", "override"):
             text += " " + ", ".join(change.what for change in self.changes)
         return text
 

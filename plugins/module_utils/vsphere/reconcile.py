@@ -37,6 +37,7 @@ LONGEST_PAUSE = 15.0  # between two looks at a VM that somebody else is changing
 CUSTOMIZATION_PAUSE = 3.0  # between two questions for the event that ends it; it takes minutes
 TASK_SECONDS = 3600
 POLL_SECONDS = 5  # longest single wait: deadlines, progress and our own parent are looked at this often
+TOGETHER = ("override",)  # what vCenter does to many VMs in one task
 LOST = (OSError, http.client.HTTPException)  # the connection broke
 
 
@@ -71,6 +72,10 @@ class Machine:
         self.error = TestbedError(code, [Problem(self.name, expected, found, next_step)])
 
 
+def _is_shared(machine: Machine) -> bool:
+    return machine.operation is not None and machine.operation.kind in TOGETHER
+
+
 def _shuts_down(machine: Machine) -> bool:
     return machine.operation is not None and machine.operation.kind == "shutdown"
 
@@ -86,6 +91,12 @@ class Driver(Protocol):
 
     def start(self, machine: Machine, operation: Operation) -> Any:
         """Start one operation in vCenter and return its task."""
+
+    def group(self, machine: Machine) -> str:
+        """What an operation of TOGETHER changes: VMs of a group share a task, and a group has one at a time."""
+
+    def start_together(self, machines: list[Machine]) -> Any:
+        """Start the next operation of these VMs, which are of one group, and return its task."""
 
     def recover(self, machine: Machine) -> bool:
         """Whether a fault that a mere retry does not mend is mended by planning again; may set ``machine.error``."""
@@ -125,7 +136,8 @@ class Reconciler:
         self._renewals = 0
         self._machines: list[Machine] = []
         self._ready: deque[Machine] = deque()
-        self._busy: dict[str, Machine] = {}  # by id of the task
+        self._busy: dict[str, list[Machine]] = {}  # by id of the task
+        self._joining: list[Machine] = []  # whose next operation is one of TOGETHER
         self._guests: dict[str, Machine] = {}  # by id of the VM whose address is waited for
         self._settling: list[Machine] = []
 
@@ -135,7 +147,7 @@ class Reconciler:
         self._ready.extend(machines)
         end = time.monotonic() + self._bounds.seconds if self._bounds.seconds else float("inf")
         try:
-            while self._ready or self._busy or self._guests or self._settling:
+            while self._ready or self._busy or self._joining or self._guests or self._settling:
                 self._guarded_round()
                 if time.monotonic() > end:
                     self._give_up("deadline", f"everything within {self._bounds.seconds} s", "raise deadline_seconds")
@@ -148,6 +160,7 @@ class Reconciler:
         """One round; a session that expired or a connection that broke is made anew, not passed on at once."""
         try:
             self._step_ready()
+            self._begin_together()
             self._wait()
             self._tell()
         except vim.fault.NotAuthenticated:
@@ -167,8 +180,8 @@ class Reconciler:
         except LOST:
             return  # the next round fails the same way, and pauses longer
         self._watcher = self._driver.watcher()
-        for machine in self._busy.values():
-            self._watcher.watch(machine.task, TASK_PROPERTIES)
+        for machines in self._busy.values():
+            self._watcher.watch(machines[0].task, TASK_PROPERTIES)
         for machine in self._guests.values():
             self._watcher.watch(machine.reference, GUEST_PROPERTIES)
 
@@ -186,12 +199,13 @@ class Reconciler:
                 machine.fail(code, expected, f"unfinished: {doing}", next_step)
         self._ready.clear()
         self._busy.clear()
+        self._joining.clear()
         self._guests.clear()
         self._settling.clear()
 
     def _tell(self) -> None:
         now = time.monotonic()
-        busy = [machine for machine in self._busy.values() if machine.operation]
+        busy = [machine for machine in self._working() if machine.operation]
         doing = [(machine.name, str(getattr(machine.operation, "kind", "")), now - machine.began) for machine in busy]
         guests = [(machine, str(getattr(machine.operation, "kind", ""))) for machine in self._guests.values()]
         doing += [(machine.name, kind, now - machine.began) for machine, kind in guests]
@@ -203,7 +217,12 @@ class Reconciler:
     def _step_ready(self) -> None:
         stale = [machine for machine in self._ready if not machine.fresh]
         if stale:
-            self._driver.read(stale)
+            try:
+                self._driver.read(stale)
+            except TestbedError as error:  # what other VMs are doing has to come to its end
+                for machine in stale:
+                    machine.error = error
+                self._ready = deque(machine for machine in self._ready if machine not in stale)
         for machine in stale:
             machine.plan = None
         waiting: deque[Machine] = deque()
@@ -224,7 +243,11 @@ class Reconciler:
         self._ready = waiting
 
     def _under_way(self, machine: Machine) -> bool:
-        return machine in self._busy.values() or machine in self._guests.values()
+        return machine in self._working() or machine in self._guests.values()
+
+    def _working(self) -> list[Machine]:
+        """The VMs with a task under way."""
+        return [machine for machines in self._busy.values() for machine in machines]
 
     def _step(self, machine: Machine) -> bool:
         """Do the next thing for the VM; False when all slots for it are taken."""
@@ -246,6 +269,9 @@ class Reconciler:
         elif len(machine.done) >= MAX_STEPS:
             left = ", ".join(change.what for change in operation.changes) or operation.kind
             machine.fail("no_convergence", "nothing left to do", f"after {MAX_STEPS} steps still {left}")
+        elif operation.kind in TOGETHER:
+            machine.operation = operation
+            self._joining.append(machine)
         else:
             return self._begin(machine, operation)
         return True
@@ -268,11 +294,37 @@ class Reconciler:
         except LOST:
             self._slots.give_back(slots)
             raise
-        machine.began = time.monotonic()
-        machine.deadline = machine.began + TASK_SECONDS
-        self._busy[machine.task._moId] = machine
-        self._watcher.watch(machine.task, TASK_PROPERTIES)
+        self._follow(machine.task, [machine])
         return True
+
+    def _follow(self, task: Any, machines: list[Machine]) -> None:
+        for machine in machines:
+            machine.task = task
+            machine.began = time.monotonic()
+            machine.deadline = machine.began + TASK_SECONDS
+        self._busy[task._moId] = machines
+        self._watcher.watch(task, TASK_PROPERTIES)
+
+    def _begin_together(self) -> None:
+        """Start one task for all VMs that are waiting for it; those that come while it runs share the next one."""
+        under_way = {self._driver.group(item) for item in self._working() if _is_shared(item)}
+        groups: dict[str, list[Machine]] = {}
+        for machine in self._joining:
+            groups.setdefault(self._driver.group(machine), []).append(machine)
+        for name, machines in groups.items():
+            if name in under_way or len(self._busy) >= self._bounds.concurrency:
+                continue
+            self._joining = [machine for machine in self._joining if machine not in machines]
+            for machine in machines:
+                machine.fresh, machine.slots = False, {}
+            try:
+                self._follow(self._driver.start_together(machines), machines)
+            except (vim.fault.NotAuthenticated, *LOST):
+                self._ready.extend(machines)  # the call may have been carried out: look first
+                raise
+            except vmodl.MethodFault as fault:
+                for machine in machines:
+                    self._failed(machine, fault)
 
     def _await_address(self, machine: Machine) -> None:
         if machine.wish is None:
@@ -340,7 +392,7 @@ class Reconciler:
 
     def _wait(self) -> None:
         now = time.monotonic()
-        watched = [*self._busy.values(), *self._guests.values()]
+        watched = [*self._working(), *self._guests.values()]
         due = [machine.deadline for machine in watched] + [machine.wake for machine in self._settling]
         if not due:
             return
@@ -358,7 +410,7 @@ class Reconciler:
     def _look_at_clocks(self, now: float) -> None:
         self._ready.extend(machine for machine in self._settling if machine.wake <= now)
         self._settling = [machine for machine in self._settling if machine.wake > now]
-        for machine in [item for item in self._busy.values() if item.deadline <= now]:
+        for machine in [item for item in self._working() if item.deadline <= now]:
             self._release(machine)
             machine.fail("task_timeout", f"the task to end within {TASK_SECONDS} s", f"{machine.operation} still runs")
         for machine in [item for item in self._guests.values() if item.deadline <= now]:
@@ -388,14 +440,14 @@ class Reconciler:
         if key in self._guests:
             self._guest_changed(self._guests[key], values)
         elif key in self._busy:
-            machine = self._busy[key]
             state = values.get("info.state")
             if values.get("gone") or state in ("success", "error"):
-                self._release(machine)
-                if state == "success":
-                    self._succeeded(machine, values.get("info.result"))
-                else:
-                    self._failed(machine, values.get("info.error"))
+                for machine in list(self._busy[key]):
+                    self._release(machine)
+                    if state == "success":
+                        self._succeeded(machine, values.get("info.result"))
+                    else:
+                        self._failed(machine, values.get("info.error"))
 
     def _guest_changed(self, machine: Machine, values: dict[str, Any]) -> None:
         if _shuts_down(machine):
@@ -460,12 +512,15 @@ class Reconciler:
         self._settling.append(machine)
 
     def _release(self, machine: Machine) -> None:
-        self._busy.pop(machine.task._moId, None)
+        left = [other for other in self._busy.pop(machine.task._moId, []) if other is not machine]
+        if left:
+            self._busy[machine.task._moId] = left
+        else:
+            self._watcher.forget(machine.task)
         self._slots.give_back(machine.slots)
         if machine.operation:
             spent = time.monotonic() - machine.began
             machine.seconds[machine.operation.kind] = machine.seconds.get(machine.operation.kind, 0.0) + spent
-        self._watcher.forget(machine.task)
 
     def _stop_waiting(self, machine: Machine) -> None:
         self._guests.pop(machine.reference._moId, None)

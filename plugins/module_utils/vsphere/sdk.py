@@ -7,14 +7,17 @@ from __future__ import annotations
 from typing import Any
 
 connect: Any
+pbm: Any
+SoapStubAdapter: Any
 vim: Any
 vmodl: Any
 try:
     import pyVim.connect
     import pyVmomi
 
-    connect, vim, vmodl = pyVim.connect, pyVmomi.vim, pyVmomi.vmodl
+    connect, vim, vmodl, pbm = pyVim.connect, pyVmomi.vim, pyVmomi.vmodl, pyVmomi.pbm
+    SoapStubAdapter = pyVmomi.SoapStubAdapter
     HAS_PYVMOMI = True
 except ImportError:
-    vim = vmodl = connect = None
+    vim = vmodl = connect = pbm = SoapStubAdapter = None
     HAS_PYVMOMI = False

@@ -41,9 +41,11 @@ def config_spec(
     draft = _Draft(wish, actual, place, vim.vm.ConfigSpec(), cloning=cloning)
     for change in changes:
         head = re.split(r"[.\[]", change.what, maxsplit=1)[0]
-        if head != "disks":
+        if head not in ("disks", "storage_policy"):
             _WRITERS[head](draft, change)
     draft.devices += _disk_changes(wish, changes, actual)
+    if place is not None and place.policy:
+        _add_policy(draft, place.policy, everywhere=any(change.what == "storage_policy" for change in changes))
     if draft.devices:
         draft.spec.deviceChange = draft.devices
     return draft.spec
@@ -93,6 +95,29 @@ def _write_gpu(draft: _Draft, change: Change) -> None:
         draft.devices.append(_device("remove", draft.actual.devices[change.before["key"]]))
     if change.after and choice:
         draft.devices.append(_device("add", gpu_device(choice.picks[index], index)))
+
+
+def policy_spec(policy: str) -> list[Any]:
+    """What names a storage policy, by its id, in a spec."""
+    return [vim.vm.DefinedProfileSpec(profileId=policy)]
+
+
+def _add_policy(draft: _Draft, policy: str, *, everywhere: bool) -> None:
+    """New disks get the policy in any case; the VM's files and the disks that it has, where they lack it.
+
+    The disks of a clone's source get theirs with the place, see placing.py.
+    """
+    edits = [change for change in draft.devices if isinstance(change.device, vim.vm.device.VirtualDisk)]
+    if everywhere and not draft.cloning:
+        draft.spec.vmProfile = policy_spec(policy)
+        edited = {change.device.key for change in edits}
+        for disk in draft.actual.disks:
+            if disk.key not in edited:
+                edits.append(_device("edit", draft.actual.devices[disk.key]))
+                draft.devices.append(edits[-1])
+    for change in edits:
+        if everywhere or change.operation == "add":
+            change.profile = policy_spec(policy)
 
 
 # One writer for each kind of change that compare() in plan.py finds; disks need a look at all of theirs at once.

@@ -70,7 +70,18 @@ VM_SPEC: dict[str, Any] = {
         create_folder=switch(False),
         **{
             name: text()
-            for name in ("datacenter", "folder", "cluster", "host", "resource_pool", "datastore", "datastore_cluster")
+            for name in (
+                "datacenter",
+                "folder",
+                "cluster",
+                "host",
+                "resource_pool",
+                "datastore",
+                "datastore_cluster",
+                "storage_policy",
+                "drs",
+                "ha",
+            )
         },
     ),
     "customization": part(

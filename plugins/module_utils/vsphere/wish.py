@@ -29,6 +29,8 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardwar
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.reader import Reader
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.template import Template, read_template
 
+DRS = ("inherit", "disabled", "manual", "partially_automated", "fully_automated")
+HA = ("inherit", "disabled", "lowest", "low", "medium", "high", "highest")
 SHUTDOWN_SECONDS = 60  # for a guest to power itself off before it is switched off
 MAX_NAME = 80  # vCenter's limit for the name of a VM
 
@@ -52,7 +54,10 @@ class Network:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the VM lives, by name; an empty name means the only one there is, or vCenter's default."""
+    """Where the VM lives, by name; an empty name means the only one there is, or vCenter's default.
+
+    ``drs`` and ``ha`` are overrides of what its cluster does with it; empty means what passthrough needs.
+    """
 
     datacenter: str = ""
     folder: str = ""
@@ -61,6 +66,9 @@ class Placement:
     resource_pool: str = ""
     datastore: str = ""
     datastore_cluster: str = ""
+    storage_policy: str = ""
+    drs: str = ""
+    ha: str = ""
     create_folder: bool = False
 
 
@@ -138,11 +146,27 @@ def _network(reader: Reader, path: str, value: Any) -> Network:
 
 
 def _placement(reader: Reader, value: Any) -> Placement:
-    names = ("datacenter", "folder", "cluster", "host", "resource_pool", "datastore", "datastore_cluster")
-    values = reader.mapping("placement", value, (*names, "create_folder"))
+    names = (
+        "datacenter",
+        "folder",
+        "cluster",
+        "host",
+        "resource_pool",
+        "datastore",
+        "datastore_cluster",
+        "storage_policy",
+    )
+    values = reader.mapping("placement", value, (*names, "create_folder", "drs", "ha"))
+    known = {"drs": DRS, "ha": HA}
+    overrides = {
+        name: reader.choice(f"placement.{name}", values[name], choices)
+        for name, choices in known.items()
+        if values.get(name) is not None
+    }
     wish = Placement(
         **{name: reader.text(f"placement.{name}", values.get(name)) for name in names},
         create_folder=reader.boolean("placement.create_folder", values.get("create_folder") or False),
+        **overrides,
     )
     if wish.create_folder and not wish.folder.strip("/"):
         reader.bad("placement.create_folder", "true only with a folder to create", True, "set vm_placement.folder")

@@ -504,3 +504,120 @@ def test_an_event_is_asked_for_again_in_a_new_session(monkeypatch: pytest.Monkey
     Reconciler(fake, Bounds()).run([machine])
     assert machine.error is None
     assert fake.renewed == 1
+
+
+@dataclass
+class OverridingVcenter(FakeVcenter):
+    """Each VM wants an override between its clone and its power-on; all are in one cluster."""
+
+    overridden: set[str] = field(default_factory=set)
+    calls: list[list[str]] = field(default_factory=list)
+    running: int = 0
+
+    def plan(self, machine: Machine) -> list[Operation]:
+        operations = super().plan(machine)
+        if machine.name in self.overridden:
+            return operations
+        at = 1 if machine.actual is None else 0
+        return [*operations[:at], Operation("override"), *operations[at:]]
+
+    def group(self, machine: Machine) -> str:
+        return "cluster"
+
+    def start_together(self, machines: list[Machine]) -> Reference:
+        self._session()
+        self.calls.append([machine.name for machine in machines])
+        assert not self.running, "two tasks at once on one cluster"
+        self.running += 1
+        task = Reference(f"together-{len(self.calls)}")
+
+        def end() -> tuple[Any, Any]:
+            self.running -= 1
+            found = [self.faults[machine.name].pop(0) for machine in machines if self.faults.get(machine.name)]
+            if found:
+                return None, found[0]
+            self.overridden |= {machine.name for machine in machines}
+            return None, None
+
+        self.ends[task._moId] = (self.now + self.task_seconds, end)
+        return task
+
+
+@pytest.fixture
+def overriding(monkeypatch: pytest.MonkeyPatch) -> OverridingVcenter:
+    fake = OverridingVcenter()
+    monkeypatch.setattr(reconcile, "time", fake)
+    return fake
+
+
+def kinds(machine: Machine) -> list[str]:
+    return [operation.kind for operation in machine.done]
+
+
+def test_vms_share_one_call_to_their_cluster(overriding: OverridingVcenter) -> None:
+    todo = machines("a", "b", "c")
+    run(overriding, todo)
+    assert overriding.calls == [["a", "b", "c"]]
+    assert all(kinds(machine) == ["clone", "override", "power_on", "wait_address"] for machine in todo)
+    assert overriding.left == set()
+
+
+def test_vms_that_come_while_a_call_runs_share_the_next_one(overriding: OverridingVcenter) -> None:
+    todo = machines(*(f"vm{number}" for number in range(6)))
+    run(overriding, todo, limits={"clone": 2})
+    assert all(machine.error is None for machine in todo)
+    assert sorted(name for call in overriding.calls for name in call) == [machine.name for machine in todo]
+    assert len(overriding.calls) < 6
+
+
+def test_a_fault_of_a_shared_call_is_told_for_each_vm(overriding: OverridingVcenter) -> None:
+    todo = machines("a", "b")
+    overriding.faults["b"] = [vim.fault.NoPermission(privilegeId="Host.Inventory.EditCluster")]
+    overriding.vms = {name: VmActual(f"vm-{name}", name) for name in "ab"}
+    run(overriding, todo)
+    assert [machine.error.error_code for machine in todo if machine.error] == ["no_permission"] * 2
+
+
+def test_a_conflict_of_a_shared_call_is_tried_again(overriding: OverridingVcenter) -> None:
+    todo = machines("a", "b")
+    overriding.faults["b"] = [vim.fault.ConcurrentAccess()]
+    overriding.vms = {name: VmActual(f"vm-{name}", name) for name in "ab"}
+    run(overriding, todo)
+    assert all(machine.error is None for machine in todo)
+    assert overriding.overridden == {"a", "b"}
+
+
+def test_an_expired_session_loses_no_vm_of_a_shared_call(overriding: OverridingVcenter) -> None:
+    todo = machines("a", "b")
+    overriding.vms = {name: VmActual(f"vm-{name}", name) for name in "ab"}
+    overriding.read(todo)
+    overriding.lost = 1
+    Reconciler(overriding, Bounds(8)).run(todo)
+    assert all(machine.error is None for machine in todo)
+    assert overriding.overridden == {"a", "b"}
+
+
+def test_a_shared_call_that_never_ends_is_given_up_for_each_vm(overriding: OverridingVcenter) -> None:
+    todo = machines("a", "b")
+    overriding.vms = {name: VmActual(f"vm-{name}", name) for name in "ab"}
+    overriding.task_seconds = 1e9
+    run(overriding, todo)
+    assert [machine.error.error_code for machine in todo if machine.error] == ["task_timeout"] * 2
+    assert overriding.left == set()
+
+
+def test_vms_that_cannot_be_read_fail_alone(vcenter: FakeVcenter) -> None:
+    todo = machines("a", "b")
+    vcenter.vms["a"] = VmActual("vm-a", "a", power="poweredOn", addresses=("192.0.2.1",))
+    original, refused = vcenter.read, TestbedError("no_storage_policies", [])
+
+    def read(some: list[Machine]) -> None:
+        if vcenter.now > 0:
+            raise refused
+        original(some)
+
+    vcenter.read = read  # type: ignore[method-assign]
+    run(vcenter, todo)
+    assert todo[0].finished
+    assert todo[1].error is refused
+    assert vcenter.left == set()
