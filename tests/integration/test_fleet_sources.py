@@ -34,7 +34,7 @@ def golden(lab: Lab) -> Iterator[None]:
 
 
 def test_a_linked_clone_takes_a_storage_policy(lab: Lab) -> None:
-    wanted = policy_wish("a", "gold", template=SOURCES["linked:golden@clean"], **OFF)
+    wanted = policy_wish("a", "gold", template=LINKED, **OFF)
     since = len(lab.calls())
     assert lab.fleet(wanted).changed
     assert writes(lab, since) == ["CloneVM_Task"]

@@ -119,6 +119,14 @@ class SnapshotDesk:
             return snapshot.RevertToSnapshot_Task(suppressPowerOn=ask.power == "off")
         return snapshot.RemoveSnapshot_Task(removeChildren=False, consolidate=True)
 
+    def group(self, machine: Machine) -> str:
+        """No operation on snapshots is shared by VMs."""
+        return machine.name
+
+    def start_together(self, machines: list[Machine]) -> Any:
+        """Never asked for: see group()."""
+        raise ValueError(f"nothing to do together for {', '.join(machine.name for machine in machines)}")
+
     def recover(self, _machine: Machine) -> bool:
         """Planning again mends nothing that a mere retry does not."""
         return False
