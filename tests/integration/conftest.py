@@ -19,6 +19,7 @@ import pytest
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import fleet_call
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.limits import DEFAULTS
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.outcome import Outcome
+from pyVmomi import vim
 
 from lab.build import build_vcenter
 from lab.paths import Paths
@@ -181,3 +182,13 @@ def lab_whose_role_lacks(start_lab: Callable[..., Lab], folder: Path, missing: I
     )
     program.chmod(0o755)
     return start_lab("fake", NANOBANANA_LAB_VCENTER=str(program))
+
+
+def give_role(content: Any, entity: Any, place: str) -> None:
+    """As the administrator: the lab's login holds the role for this kind of place on one more object."""
+    manager = content.authorizationManager
+    (role,) = [item.roleId for item in manager.roleList if item.name == f"nanobanana-testbed-{place}"]
+    permission = vim.AuthorizationManager.Permission(
+        principal="VSPHERE.LOCAL\\testbed", group=False, roleId=role, propagate=True
+    )
+    manager.SetEntityPermissions(entity, [permission])

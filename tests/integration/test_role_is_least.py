@@ -14,7 +14,7 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import 
 from pyVim.task import WaitForTask
 from pyVmomi import vim
 
-from tests.integration.conftest import ROOT, Lab, wish
+from tests.integration.conftest import ROOT, Lab, give_role, wish
 from tests.integration.test_fleet import session
 
 pytestmark = pytest.mark.integration
@@ -79,13 +79,7 @@ def from_a_vm_elsewhere(lab: Lab) -> Iterator[Any]:
     """The source is named to the playbook, so it holds the template's role itself."""
     yield lab.fleet(wish("source", **OFF))
     with session(lab) as content:
-        manager = content.authorizationManager
-        source = lookup.find_vms(content, ["source"])["source"]
-        (role,) = [item.roleId for item in manager.roleList if item.name == f"{ROLE['name']}-template"]
-        given = vim.AuthorizationManager.Permission(
-            principal="VSPHERE.LOCAL\\testbed", group=False, roleId=role, propagate=True
-        )
-        manager.SetEntityPermissions(source, [given])
+        give_role(content, lookup.find_vms(content, ["source"])["source"], "template")
     yield lab.fleet(wish("a", template={"vm": "source"}, **OFF, **SPEC))
 
 

@@ -20,7 +20,7 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.fleet import Outcome
 from pyVmomi import vim
 
-from tests.integration.conftest import Lab, wait_for, wish
+from tests.integration.conftest import Lab, give_role, wait_for, wish
 from tests.integration.test_fleet import session
 
 pytestmark = pytest.mark.integration
@@ -485,6 +485,8 @@ def stage(start_lab: Callable[..., Lab]) -> Iterator[Stage]:
         for name in ("first", "clean"):
             wait_for(golden.CreateSnapshot_Task(name=name, description="", memory=False, quiesce=False))
         template["with-vgpu"].MarkAsTemplate()
+        give_role(content, template["with-vgpu"], "template")
+        give_role(content, named(content, vim.Network, "VM Network"), "network")
         home, store = named(content, vim.Folder, "datastore"), named(content, vim.Datastore, "vmfs-01")
         wait_for(home.CreateStoragePod("pod-01").MoveIntoFolder_Task([store]))
         pool = named(content, vim.ClusterComputeResource, "gpu-cluster").resourcePool
