@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/vmware/govmomi/fault"
 	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/property"
+	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/types"
 )
 
@@ -327,5 +329,19 @@ func TestRemovingADataDiskAndAKey(t *testing.T) {
 	}
 	if object.VirtualDeviceList(config.Hardware.Device).FindByKey(2016) != nil {
 		t.Error("the disk is still there")
+	}
+}
+
+func TestAMovedVMIsInItsNewHostsListAlone(t *testing.T) {
+	tl := startLab(t, nil)
+	vm := tl.clone("moved", nil)
+	for _, host := range tl.lab.places.hosts {
+		tl.must(vm.Relocate(context.Background(), types.VirtualMachineRelocateSpec{Host: &host}, "defaultPriority"))
+		for _, other := range tl.lab.places.hosts {
+			listed := slices.Contains(tl.lab.registry.Get(other).(*simulator.HostSystem).Vm, vm.Reference())
+			if listed != (other == host) {
+				t.Errorf("after a move to %s, is it in the list of %s: %v", host.Value, other.Value, listed)
+			}
+		}
 	}
 }
