@@ -36,6 +36,8 @@ type lab struct {
 	rest      *restDoor
 	templates map[string]types.ManagedObjectReference // by name
 	items     map[string]types.ManagedObjectReference // the template VM of each library item
+	ovfItems  map[string]*ovfItem                     // by id of the library item
+	tokens    ovfTokens
 
 	creating sync.Mutex         // held while a VM is made: one at a time, never during a driver call
 	newborn  *simulator.Context // who makes it; guarded by creating

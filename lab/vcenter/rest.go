@@ -36,6 +36,10 @@ func (d *restDoor) serveRest(w http.ResponseWriter, r *http.Request) {
 		d.serveItem(restAnswer{w, true}, r, path)
 		return
 	}
+	if path, ok := strings.CutPrefix(r.URL.Path, "/rest"+ovfOldPath); ok {
+		d.serveOVF(restAnswer{w, true}, r, path)
+		return
+	}
 	answer := restAnswer{w, true}
 	code, header, body := d.ask(r, r.Method, r.URL.Path, r.URL.Query(), r.Body)
 	copyCookies(w, header)
@@ -61,6 +65,10 @@ func (d *restDoor) serveAPI(w http.ResponseWriter, r *http.Request) {
 	}
 	if path, ok := strings.CutPrefix(r.URL.Path, "/api"+itemsPath); ok {
 		d.serveItem(answer, r, path)
+		return
+	}
+	if path, ok := strings.CutPrefix(r.URL.Path, "/api"+ovfPath); ok {
+		d.serveOVF(answer, r, path)
 		return
 	}
 	path, known := translate(r.URL.Path)
@@ -148,7 +156,7 @@ func restToken(r *http.Request) string {
 // permitted refuses what the role of the session's user does not allow.
 func (d *restDoor) permitted(answer restAnswer, r *http.Request) bool {
 	action := r.URL.Query().Get("action") + r.URL.Query().Get("~action")
-	err := d.lab.mayDeploy(d.lab.users.of(restToken(r)), restWrites(r.Method, r.URL.Path, action), action == "deploy")
+	err := d.lab.mayWrite(d.lab.users.of(restToken(r)), restWrites(r.Method, r.URL.Path, action), r.URL.Path, action)
 	if err != nil {
 		answer.fail(http.StatusForbidden, "UNAUTHORIZED", err.Error())
 	}

@@ -110,13 +110,16 @@ func noPermission(d demand) types.BaseMethodFault {
 
 var errNoPrivilege = errors.New("Permission to perform this operation was denied")
 
-// mayDeploy is the check for a VM template item's deploy, by REST.
-func (l *lab) mayDeploy(user string, writes, deploys bool) error {
+// mayWrite is the check for REST calls: deploy of a VM template item or an OVF item, and others that write.
+func (l *lab) mayWrite(user string, writes bool, path, action string) error {
 	if !l.isLimited(user) || !writes {
 		return nil
 	}
 	wanted := []string{"ContentLibrary.UpdateLibrary"}
-	if deploys {
+	switch {
+	case action == "deploy" && strings.Contains(path, ovfPath):
+		wanted = []string{"VApp.Import", "Datastore.AllocateSpace", "Network.Assign"}
+	case action == "deploy":
 		wanted = []string{"VirtualMachine.Provisioning.DeployTemplate", "VirtualMachine.Inventory.CreateFromExisting",
 			"Resource.AssignVMToPool", "Datastore.AllocateSpace"}
 	}

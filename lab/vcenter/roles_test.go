@@ -191,6 +191,10 @@ func TestTheSecondLoginHasItsOwnPasswordAndName(t *testing.T) {
 	if code != http.StatusForbidden || !strings.Contains(text, "VirtualMachine.Provisioning.DeployTemplate") {
 		t.Errorf("deploying: %d %s", code, text)
 	}
+	code, text = tl.ask("POST", "/api/vcenter/ovf/library-item/any?action=deploy", token, "{}")
+	if code != http.StatusForbidden || !strings.Contains(text, "VApp.Import") {
+		t.Errorf("deploying an OVF item: %d %s", code, text)
+	}
 }
 
 func TestRolesAreChecked(t *testing.T) {
