@@ -14,7 +14,18 @@ from lab.paths import CHECKOUT, Paths
 
 FILE = CHECKOUT / "lab" / "inventory.yml"
 ROLE = CHECKOUT / "playbooks" / "files" / "vcenter_role.yml"
-PASSED_ON = ("datacenter", "cluster", "hosts", "datastore", "portgroup", "dvswitch", "folder", "library", "ovf_items", "vcenter")
+PASSED_ON = (
+    "datacenter",
+    "cluster",
+    "hosts",
+    "datastore",
+    "portgroup",
+    "dvswitch",
+    "folder",
+    "library",
+    "ovf_items",
+    "vcenter",
+)
 TEMPLATE_FIELDS = ("name", "guest_id", "firmware", "cpus", "memory_mb", "disk_gb", "hardware_version")
 MEMORY_VARIABLE = "NANOBANANA_LAB_GUEST_MEMORY_MB"
 

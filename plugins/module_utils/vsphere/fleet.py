@@ -13,12 +13,14 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import P
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import (
     cost,
     lookup,
+    ovf,
     ownership,
     passthrough,
     placing,
     spec,
 )
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.client import Session
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.deploying import Deployer
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu_desk import GpuDesk
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.guest_specs import GuestSpecs, has_ended
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardware import check_hosts
@@ -31,6 +33,7 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan im
     Marks,
     Operation,
     changes_anything,
+    deployment_marks,
     diff,
     marks_of,
     plan,
@@ -92,6 +95,7 @@ class Fleet:
         self._finder = Sources(session, self._tree)
         self._guest_specs = GuestSpecs(self._content)
         self._folders = placing.Folders()
+        self._packages = Deployer(session, self._folders)
         self._sources: dict[Template, Source] = {}
         self._places: dict[str, Place] = {}
         self._now = datetime.datetime.now(tz=datetime.UTC)
@@ -155,7 +159,9 @@ class Fleet:
         plans = self._plan_all(machines)
         outcome = self._outcome(machines, plans)
         outcome.cost = self._cost(machines, plans)
-        if not check:
+        if check:
+            outcome.warnings += self._packages.unknown(plans)
+        else:
             progress, watchdog = Progress(self._call.progress_file), Watchdog(self._call.watch_pid)
             Reconciler(self, self._call.bounds, progress, watchdog).run(machines)
             self._conclude(machines, outcome)
@@ -210,7 +216,7 @@ class Fleet:
     def _resolve(self, machines: list[Machine]) -> None:
         """Look up templates and placements; raise TestbedError with everything that does not exist."""
         resolver = Resolver(self._tree)
-        missing = []
+        missing: dict[Template, str] = {}
         for machine in machines:
             if machine.wish is None:
                 continue
@@ -218,7 +224,7 @@ class Fleet:
             if place:
                 self._places[machine.name] = place
             if machine.actual is None:
-                missing.append(machine.wish.template)
+                missing.setdefault(machine.wish.template, place.pool._moId if place else "")
         problems = list(resolver.problems)
         if missing:
             try:
@@ -275,6 +281,9 @@ class Fleet:
             source = self._sources.get(wish.template) if wish and machine.actual is None else None
             if wish is None or source is None:
                 continue
+            if source.package:
+                place = self._places.get(machine.name)
+                yield from ovf.misfits(wish, source.package, place.network_ids if place else ())
             try:
                 self._guest_specs.fitted(wish, len(wish.networks or source.actual.nics))
             except TestbedError as error:
@@ -289,13 +298,20 @@ class Fleet:
         if wish is None:
             raise ValueError(f"{machine.name} has no wish to plan for")
         if machine.actual is None and wish.template not in self._sources:
-            self._sources |= self._finder.find([wish.template])  # the VM was removed by somebody while we were at it
-        expires = self._now + datetime.timedelta(hours=wish.lifecycle.ttl_hours)
+            # the VM was removed by somebody while we were at it
+            self._sources |= self._finder.find({wish.template: self._places[wish.name].pool._moId})
         if machine.actual is None or self._is_ours(machine.actual):
             machine.wish = wish = self._gpus.apply(wish, machine.actual, self._places[machine.name])
-        marks = Marks(self._owner, self._run, expires.strftime(ownership.TIME_FORMAT), self._adopt)
+        marks = self._marks(wish)
         source = self._sources.get(wish.template)
+        if machine.actual is None and source and source.package:
+            return plan(wish, None, ovf.expected(wish, source.package), marks, deploys=True)
+        machine.actual = self._packages.marked(machine.actual, deployment_marks(wish, marks))
         return plan(wish, machine.actual, source.actual if source else None, marks)
+
+    def _marks(self, wish: VmWish) -> Marks:
+        expires = self._now + datetime.timedelta(hours=wish.lifecycle.ttl_hours)
+        return Marks(self._owner, self._run, expires.strftime(ownership.TIME_FORMAT), self._adopt)
 
     def _plan_reboot(self, machine: Machine) -> list[Operation]:
         if machine.actual is None:
@@ -337,6 +353,9 @@ class Fleet:
         if wish is None:
             raise ValueError(f"{operation.kind} of {machine.name} needs a wish")
         place = self._places[machine.name]
+        source = self._sources.get(wish.template)
+        if operation.kind == "deploy" and source and source.package:
+            return self._packages.start(wish, source.package, self._gpus.place(wish, place), self._marks(wish))
         if operation.kind == "clone":
             return self._clone(wish, operation, self._gpus.place(wish, place))
         if operation.kind == "relocate":
@@ -344,6 +363,8 @@ class Fleet:
             return reference.RelocateVM_Task(vim.vm.RelocateSpec(host=moved.host, pool=moved.pool))
         if actual is None:
             raise ValueError(f"{machine.name} cannot be reconfigured before it is read")
+        if operation.kind == "customize":
+            return reference.CustomizeVM_Task(self._guest_specs.fitted(wish, len(actual.nics)))
         return reference.ReconfigVM_Task(spec.reconfigure_spec(wish, operation.changes, actual, place))
 
     def _clone(self, wish: VmWish, operation: Operation, place: Place) -> Any:

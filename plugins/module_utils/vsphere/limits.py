@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 # are short; the numbers keep a vCenter of a few hosts busy without a queue that other users would feel.
 DEFAULTS: Mapping[str, int] = {"clone": 8, "reconfigure": 16, "power": 16, "destroy": 16, "host": 0, "datastore": 0}
 KINDS = {
+    "deploy": "clone",
     "power_on": "power",
     "power_off": "power",
     "suspend": "power",
     "upgrade": "reconfigure",
+    "customize": "reconfigure",
     "relocate": "reconfigure",
 }
 

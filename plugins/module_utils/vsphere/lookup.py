@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import Problem, TestbedError
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import passthrough, vmx
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import ownership, passthrough, vmx
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu_spec import read_gpus
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardware_spec import hardware_actual
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import DiskActual, NicActual, VmActual
@@ -95,9 +95,10 @@ def owned_vms(content: Any, owner: str) -> dict[str, Any]:
     """Every VM that carries the owner's mark, by name and id, templates left out."""
     found = {}
     for reference, values in everything(
-        content, {vim.VirtualMachine: ["name", "config.extraConfig", "config.template"]}
+        content, {vim.VirtualMachine: ["name", "config.extraConfig", "config.template", "config.annotation"]}
     ):
         keys = {option.key: option.value for option in values.get("config.extraConfig") or ()}
+        keys |= _deployed(keys, values.get("config.annotation"))[0]
         if keys.get(vmx.OWNER) == owner and not values.get("config.template"):
             found[unquote(values["name"])] = reference
     return found
@@ -121,6 +122,8 @@ def vm_actual(reference: Any, values: dict[str, Any], networks: dict[str, str]) 
     scsi = {device.key: device for device in devices if isinstance(device, vim.vm.device.VirtualSCSIController)}
     video = next((device for device in devices if isinstance(device, vim.vm.device.VirtualVideoCard)), None)
     guest = values.get("guest")
+    keys = {option.key: str(option.value) for option in config.extraConfig or ()}
+    deployed, notes = _deployed(keys, config.annotation)
     return VmActual(
         moid=reference._moId,
         name=name,
@@ -130,7 +133,10 @@ def vm_actual(reference: Any, values: dict[str, Any], networks: dict[str, str]) 
         memory_mb=config.hardware.memoryMB,
         memory_reservation_mb=(config.memoryAllocation.reservation or 0) if config.memoryAllocation else 0,
         memory_locked=bool(config.memoryReservationLockedToMax),
-        extra_config={option.key: str(option.value) for option in config.extraConfig or ()},
+        extra_config=keys | deployed,
+        deployed=deployed,
+        notes=notes,
+        customizing=bool(config.tools and config.tools.pendingCustomization),
         controllers={item.busNumber: type(item).__name__.rsplit(".", 1)[-1] for item in scsi.values()},
         controller_keys={item.busNumber: item.key for item in scsi.values()},
         disks=tuple(_disks(devices, scsi)),
@@ -151,6 +157,11 @@ def vm_actual(reference: Any, values: dict[str, Any], networks: dict[str, str]) 
         tools=str(guest.toolsRunningStatus or "") if guest else "",
         devices={device.key: device for device in devices},
     )
+
+
+def _deployed(keys: dict[str, Any], annotation: str | None) -> tuple[dict[str, str], str]:
+    """Marks that only the notes of a VM hold, with the other notes; they count until the keys have an owner."""
+    return ({}, "") if keys.get(vmx.OWNER) else ownership.read_told(annotation)
 
 
 def _datastore(path: str | None) -> str:

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import Problem, TestbedError
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import faults
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.jobs import Job
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.limits import Slots
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import VmActual, routable
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan import Operation, customized
@@ -36,6 +37,7 @@ MAX_RENEWALS = 10  # of the session in one call; more means that vCenter throws 
 LONGEST_PAUSE = 15.0  # between two looks at a VM that somebody else is changing
 CUSTOMIZATION_PAUSE = 3.0  # between two questions for the event that ends it; it takes minutes
 TASK_SECONDS = 3600
+JOB_SECONDS = 1  # longest single wait while a call runs in a thread of its own: vCenter's updates do not tell its end
 POLL_SECONDS = 5  # longest single wait: deadlines, progress and our own parent are looked at this often
 LOST = (OSError, http.client.HTTPException)  # the connection broke
 
@@ -85,7 +87,7 @@ class Driver(Protocol):
         """What is left to do; raises TestbedError when it cannot be done."""
 
     def start(self, machine: Machine, operation: Operation) -> Any:
-        """Start one operation in vCenter and return its task."""
+        """Start one operation in vCenter and return its task, or a Job where it is no task."""
 
     def recover(self, machine: Machine) -> bool:
         """Whether a fault that a mere retry does not mend is mended by planning again; may set ``machine.error``."""
@@ -149,6 +151,7 @@ class Reconciler:
         try:
             self._step_ready()
             self._wait()
+            self._look_at_jobs()
             self._tell()
         except vim.fault.NotAuthenticated:
             self._renew()
@@ -168,7 +171,7 @@ class Reconciler:
             return  # the next round fails the same way, and pauses longer
         self._watcher = self._driver.watcher()
         for machine in self._busy.values():
-            self._watcher.watch(machine.task, TASK_PROPERTIES)
+            self._watch_task(machine)
         for machine in self._guests.values():
             self._watcher.watch(machine.reference, GUEST_PROPERTIES)
 
@@ -271,8 +274,12 @@ class Reconciler:
         machine.began = time.monotonic()
         machine.deadline = machine.began + TASK_SECONDS
         self._busy[machine.task._moId] = machine
-        self._watcher.watch(machine.task, TASK_PROPERTIES)
+        self._watch_task(machine)
         return True
+
+    def _watch_task(self, machine: Machine) -> None:
+        if not isinstance(machine.task, Job):
+            self._watcher.watch(machine.task, TASK_PROPERTIES)
 
     def _await_address(self, machine: Machine) -> None:
         if machine.wish is None:
@@ -340,20 +347,37 @@ class Reconciler:
 
     def _wait(self) -> None:
         now = time.monotonic()
-        watched = [*self._busy.values(), *self._guests.values()]
-        due = [machine.deadline for machine in watched] + [machine.wake for machine in self._settling]
+        waiting = [*self._busy.values(), *self._guests.values()]
+        due = [machine.deadline for machine in waiting] + [machine.wake for machine in self._settling]
         if not due:
             return
-        seconds = min(float(POLL_SECONDS), max(0.0, min(due) - now))
+        jobs = [machine.task for machine in self._busy.values() if isinstance(machine.task, Job)]
+        watched = len(waiting) > len(jobs)
+        seconds = min(float(JOB_SECONDS if jobs else POLL_SECONDS), max(0.0, min(due) - now))
         if watched:
             # vCenter waits in whole seconds: a VM that is looked at again sooner must not wait for that.
             for key, values in self._watcher.wait(0 if self._settling and seconds < 1 else seconds).items():
                 self._changed(key, values)
             if self._settling and seconds < 1:
                 time.sleep(min(seconds, 0.2))
+        elif jobs:
+            jobs[0].wait(seconds)
         else:
             time.sleep(seconds)
         self._look_at_clocks(time.monotonic())
+
+    def _look_at_jobs(self) -> None:
+        for machine in [item for item in self._busy.values() if isinstance(item.task, Job) and item.task.ended]:
+            self._release(machine)
+            error = machine.task.error
+            if isinstance(error, TestbedError):
+                machine.error = error
+            elif isinstance(error, faults.DeploymentError):
+                self._failed(machine, error)
+            elif error is not None:
+                raise error
+            else:
+                self._succeeded(machine, machine.task.result)
 
     def _look_at_clocks(self, now: float) -> None:
         self._ready.extend(machine for machine in self._settling if machine.wake <= now)
@@ -425,7 +449,7 @@ class Reconciler:
         machine.done.append(operation)
         if operation.kind == "power_on":
             machine.asked = False
-        if operation.kind == "clone":
+        if operation.kind in ("clone", "deploy"):
             machine.reference = result
         if operation.kind == "destroy":
             machine.reference = machine.actual = None
@@ -437,6 +461,9 @@ class Reconciler:
         meaning = faults.meaning(fault)
         if fault is None or meaning.retry or self._driver.recover(machine):
             machine.retries += 1
+            if machine.actual is not None and machine.actual.deployed:
+                self._settle(machine)  # a run that was killed deploys it, and vCenter may still copy its disks
+                return
             if machine.retries <= MAX_RETRIES:
                 self._look_again(machine)
                 return
@@ -465,7 +492,8 @@ class Reconciler:
         if machine.operation:
             spent = time.monotonic() - machine.began
             machine.seconds[machine.operation.kind] = machine.seconds.get(machine.operation.kind, 0.0) + spent
-        self._watcher.forget(machine.task)
+        if not isinstance(machine.task, Job):
+            self._watcher.forget(machine.task)
 
     def _stop_waiting(self, machine: Machine) -> None:
         self._guests.pop(machine.reference._moId, None)
