@@ -4,6 +4,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -43,7 +44,7 @@ func (t *ovfTokens) note(token string, ref types.ManagedObjectReference) {
 	t.made[token] = ref
 }
 
-// ovfRequest is the body of filter and deploy. Maps are lists of pairs in the old form.
+// ovfRequest is the body of filter and deploy. In the old form maps are lists of pairs, and the token is not in the query.
 type ovfRequest struct {
 	ClientToken string         `json:"client_token"`
 	Target      vcenter.Target `json:"target"`
@@ -84,7 +85,10 @@ func (d *restDoor) serveOVF(answer restAnswer, r *http.Request, id string) {
 		answer.fail(http.StatusNotFound, "NOT_FOUND", "There is no OVF item "+id)
 	case r.Method != http.MethodPost || action != "filter" && action != "deploy":
 		answer.fail(http.StatusBadRequest, "UNSUPPORTED", "The lab offers filter and deploy for OVF items")
-	case err != nil:
+	case err != nil || !answer.wrapped && request.ClientToken != "":
+		if err == nil {
+			err = errors.New("client_token is a query parameter")
+		}
 		answer.fail(http.StatusBadRequest, "INVALID_ARGUMENT", err.Error())
 	case request.Target.ResourcePoolID == "":
 		answer.fail(http.StatusBadRequest, "INVALID_ARGUMENT", "target.resource_pool_id is needed")
@@ -143,14 +147,15 @@ func (d *restDoor) makeOVF(answer restAnswer, r *http.Request, request ovfReques
 	if wanted.spec.Name == "" {
 		wanted.spec.Name = wanted.item.summary().Name
 	}
-	ref, again := d.lab.tokens.of(request.ClientToken)
+	token := request.ClientToken + r.URL.Query().Get("client_token")
+	ref, again := d.lab.tokens.of(token)
 	if !again {
 		var failed *failure
 		if ref, failed = d.lab.deployOVF(d.lab.users.of(restToken(r)), wanted); failed != nil {
 			answer.ok(http.StatusOK, serverError(answer.wrapped, failed))
 			return
 		}
-		d.lab.tokens.note(request.ClientToken, ref)
+		d.lab.tokens.note(token, ref)
 	}
 	answer.ok(http.StatusOK, map[string]any{
 		"succeeded": true, "resource_id": map[string]string{"type": ref.Type, "id": ref.Value},

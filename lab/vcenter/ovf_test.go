@@ -156,14 +156,14 @@ func TestDeployOfAnOVFItemByAPI(t *testing.T) {
 	if code != http.StatusOK || !strings.Contains(text, `"networks":["VM Network"]`) || !strings.Contains(text, `"EULAs":[]`) {
 		t.Errorf("filter: %d %s", code, text)
 	}
-	body := `{"client_token":"once",` + target + `,"deployment_spec":{"name":"made","accept_all_EULA":false,` +
+	body := `{` + target + `,"deployment_spec":{"name":"made","accept_all_EULA":false,` +
 		`"network_mappings":{"VM Network":"` + tl.lab.places.portgroup.Value + `"}}}`
-	_, first := tl.ask("POST", path+"?action=deploy", token, body)
-	_, second := tl.ask("POST", path+"?action=deploy", token, body)
+	_, first := tl.ask("POST", path+"?action=deploy&client_token=once", token, body)
+	_, second := tl.ask("POST", path+"?action=deploy&client_token=once", token, body)
 	if !strings.Contains(first, `"succeeded":true`) || first != second {
 		t.Errorf("with one token: %s, then %s", first, second)
 	}
-	_, third := tl.ask("POST", path+"?action=deploy", token, strings.Replace(body, "once", "twice", 1))
+	_, third := tl.ask("POST", path+"?action=deploy&client_token=twice", token, body)
 	if !strings.Contains(third, `"succeeded":false`) || !strings.Contains(third, `"error_type":"ALREADY_EXISTS"`) {
 		t.Errorf("with another token: %s", third)
 	}

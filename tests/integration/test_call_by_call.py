@@ -14,6 +14,7 @@ from tests.integration.conftest import ROOT, Lab, wish
 pytestmark = pytest.mark.integration
 PAGE = ROOT / "docs/explanation/what-fleet-does-call-by-call.md"
 IDENTIFIER = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\bvm-\d+\b")
+PACKAGE = {"library": "nano-banana", "item": "nano-banana-baseline-ovf"}
 BIGGER = {"disks": [{"name": "data", "size_gb": 30}]}
 
 
@@ -38,12 +39,13 @@ def called(lab: Lab, act: Callable[[], Any]) -> dict[str, bool]:
     [
         (["Check mode, for a VM that does not exist"], False, lambda lab: lab.fleet(wish("a"), check=True)),
         (["Check mode, for a VM that does not exist", "Create"], False, lambda lab: lab.fleet(wish("a"))),
+        (["Create, from an OVF item"], False, lambda lab: lab.fleet(wish("a", template=PACKAGE))),
         (["Nothing to do"], True, lambda lab: lab.fleet(wish("a"))),
         (["Change"], True, lambda lab: lab.fleet(wish("a", **BIGGER))),
         (["Remove"], True, lambda lab: lab.fleet({"name": "a"}, state="absent")),
         (["Read only (state: gathered)"], True, lambda lab: lab.fleet(wish("a"), state="gathered")),
     ],
-    ids=["check", "create", "nothing", "change", "remove", "gathered"],
+    ids=["check", "create", "ovf", "nothing", "change", "remove", "gathered"],
 )
 def test_the_page_names_each_call_and_no_other(
     lab: Lab, headings: list[str], exists: bool, run: Callable[[Lab], Any]

@@ -227,6 +227,36 @@ def test_a_customization_specification_is_given_after_the_deployment(lab: Lab, c
     assert not lab.fleet(wanted).changed
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"gpu": [{"mode": "static", "model": "A10"}], "disks": []},
+        {"gpu": [{"mode": "vgpu", "profile": "nvidia_a10-4c"}], "disks": []},
+        {"tweaks": {"firmware": "efi", "hardware_version": 21, "cores_per_socket": 2}},
+    ],
+    ids=["static", "vgpu", "hardware"],
+)
+@pytest.mark.parametrize("check", [True, False], ids=["check", "real"])
+def test_gpus_and_hardware_come_after_the_deployment(lab: Lab, fields: dict[str, Any], check: bool) -> None:
+    wanted = packaged("a", **fields)
+    assert lab.fleet(wanted, check=check).changed
+    if check:
+        assert vm_names(lab) == []
+        return
+    again = lab.fleet(wanted)
+    assert again.error is None
+    assert not again.changed
+    assert len(again.vms["a"]["gpu"]) == len(fields.get("gpu", []))
+
+
+def test_what_only_the_deployed_vm_shows_is_told_then(lab: Lab) -> None:
+    wanted = packaged("a", tweaks={"firmware": "bios"})
+    outcome = lab.fleet(wanted)
+    assert outcome.error is not None
+    assert outcome.error.error_code == "wrong_firmware"
+    assert lab.fleet(state="absent", all_owned=True).changed, "it is ours, although it is not finished"
+
+
 @pytest.mark.parametrize("given", [True, False], ids=["given", "not given"])
 @pytest.mark.parametrize("marked", [True, False], ids=["marked", "unmarked"])
 def test_a_run_that_was_killed_around_the_customization_is_finished(lab: Lab, given: bool, marked: bool) -> None:

@@ -34,14 +34,14 @@ class Deployer:
             target["host_id"] = place.host._moId
         notes = ownership.told(deployment_marks(wish, marks), item.annotation or f"Deployed from {wish.template}.")
         token = self._tokens.setdefault(wish.name, str(uuid.uuid4()))
-        body = ovf.request(wish, item, target, place.network_ids, place.datastore._moId, notes, token)
+        body = ovf.request(wish, item, target, place.network_ids, place.datastore._moId, notes)
         connection, stub = self._session.connection, self._session.instance._stub
 
         def work() -> object:
             # Imported where it is used: Ansible's HTTP client takes longer to load than a quiet run's calls.
             from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import library
 
-            moid = library.deploy(connection, item.item, body)
+            moid = library.deploy(connection, item.item, body, token)
             self._made.add(moid)
             self._tokens.pop(wish.name, None)
             return vim.VirtualMachine(moid, stub)

@@ -169,14 +169,16 @@ def _names(session: RestSession, path: str, identifiers: Iterable[str]) -> list[
     return [session.get(f"{path}/{identifier}")["name"] for identifier in identifiers]
 
 
-def deploy(connection: Connection, item: str, body: Mapping[str, Any]) -> str:
+def deploy(connection: Connection, item: str, body: Mapping[str, Any], token: str) -> str:
     """Deploy an OVF item and wait for the end; the id of the VM. Has a session of its own, for it runs in a thread.
 
+    With the same token a call that is sent again gives the first one's result.
     Raises faults.DeploymentError, and TestbedError where the call itself is refused.
     """
     with _own_session(connection) as session:
         try:
-            answer = session.call("POST", f"vcenter/ovf/library-item/{item}?action=deploy", None, body, DEPLOY_SECONDS)
+            path = f"vcenter/ovf/library-item/{item}?action=deploy&client_token={token}"
+            answer = session.call("POST", path, None, body, DEPLOY_SECONDS)
         except TestbedError as error:
             if error.error_code.startswith("rest_") and error.error_code != "rest_no_answer":
                 raise

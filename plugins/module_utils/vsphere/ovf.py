@@ -16,6 +16,11 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.faults 
     DeploymentConflictError,
     DeploymentError,
 )
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardware import (
+    BOOT_CONTROLLERS,
+    LATENCY_VERSION,
+    HardwareActual,
+)
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import NicActual, VmActual
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.wish import VmWish
 
@@ -80,9 +85,18 @@ def misfits(wish: VmWish, item: OvfItem, networks: Iterable[str]) -> list[Proble
 
 
 def expected(wish: VmWish, item: OvfItem) -> VmActual:
-    """The VM as far as it is known before it is deployed: its networks. Hardware and disks show afterwards."""
+    """The VM as far as it is known before it is deployed: its networks. Hardware and disks show afterwards.
+
+    What fleet never changes is taken to be as wished; where it is not, the plan after the deployment says so.
+    """
     cards = tuple(NicActual(0, "", network) for network in targets(wish, item).values())
-    return VmActual(moid="", name=item.name, nics=cards)
+    fixed = wish.tweaks.hardware
+    hardware = HardwareActual(
+        hardware_version=LATENCY_VERSION if fixed.latency_sensitivity and not fixed.hardware_version else 0,
+        firmware=fixed.firmware or "",
+        boot_controller=BOOT_CONTROLLERS[fixed.boot_controller] if fixed.boot_controller else "",
+    )
+    return VmActual(moid="", name=item.name, nics=cards, hardware=hardware)
 
 
 def request(
@@ -92,11 +106,10 @@ def request(
     networks: Mapping[str, str],
     datastore: str,
     notes: str,
-    token: str,
 ) -> dict[str, Any]:
     """The body of deploy; ``target`` and ``datastore`` are ids, ``networks`` ids by name.
 
-    With the token a call that is sent again gives the first one's result. Disks are as the item's package has them.
+    Disks are as the item's package has them.
     """
     spec = {
         "name": wish.name,
@@ -105,7 +118,7 @@ def request(
         "default_datastore_id": datastore,
         "network_mappings": {name: networks[network] for name, network in targets(wish, item).items()},
     }
-    return {"client_token": token, "target": dict(target), "deployment_spec": spec}
+    return {"target": dict(target), "deployment_spec": spec}
 
 
 def made(answer: Mapping[str, Any]) -> str:
