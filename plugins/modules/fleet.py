@@ -178,6 +178,18 @@ EXAMPLES = r"""
         cpus: 4
         memory_mb: 6144
 
+- name: Make a VM of an OVF item with two networks and a license agreement
+  nanobanana.testbed.fleet:
+    owner: gpu-lab
+    vms:
+      - name: nb-appliance-01
+        template: {library: nano-banana, item: nano-banana-appliance-ovf, accept_eula: true}
+        cpus: 2
+        memory_mb: 4096
+        networks:  # in the order of the package's networks
+          - network: management
+          - network: testbed
+
 - name: Restart the VMs, and wait for their addresses
   nanobanana.testbed.fleet:
     owner: gpu-lab
