@@ -143,6 +143,18 @@ def test_defects_are_reported_before_anything_is_made(
     assert writes(lab, since) == []
 
 
+def test_a_wrong_placement_is_told_together_with_a_wrong_item(lab: Lab) -> None:
+    since = len(lab.calls())
+    with pytest.raises(TestbedError) as caught:
+        lab.fleet(
+            packaged("a", placement={"cluster": "gpu-clustr"}),
+            packaged("b", PLAIN | {"item": "nano-banana-baselin-ovf"}, placement={"cluster": "gpu-clustr"}),
+        )
+    assert "did you mean 'gpu-cluster'?" in str(caught.value)
+    assert "did you mean 'nano-banana-baseline-ovf'?" in str(caught.value)
+    assert writes(lab, since) == []
+
+
 def half_made(lab: Lab, name: str, marks: dict[str, str], **fields: Any) -> None:
     """The VM that a run leaves which is killed between deploy and reconfigure."""
     lab.fleet(packaged(name, **OFF, **fields), owner="elsewhere")

@@ -160,8 +160,20 @@ def _item(session: RestSession, template: Template, pool: str) -> str | ovf.OvfI
         return str(session.get(f"vcenter/vm-template/library-items/{items[0]}")["vm_template"])
     if kind != "ovf":
         return Problem(what, "an item of type vm-template or ovf", f"type {kind}", "name an item that holds a VM")
-    path = f"vcenter/ovf/library-item/{items[0]}?action=filter"
-    return ovf.read_summary(items[0], session.call("POST", path, body={"target": {"resource_pool_id": pool}}))
+    return _package(session, what, items[0], pool)
+
+
+def _package(session: RestSession, what: str, item: str, pool: str) -> ovf.OvfItem | Problem:
+    if not pool:
+        return ovf.OvfItem(item)  # the placement is wrong, which is told without what the package needs
+    path = f"vcenter/ovf/library-item/{item}?action=filter"
+    try:
+        return ovf.read_summary(item, session.call("POST", path, body={"target": {"resource_pool_id": pool}}))
+    except TestbedError as error:
+        if error.error_code != "rest_failed":
+            raise
+        found = error.problems[0].found
+        return Problem(what, "an OVF package that vCenter can read", found, "mend the item, or name another one")
 
 
 def _names(session: RestSession, path: str, identifiers: Iterable[str]) -> list[str]:

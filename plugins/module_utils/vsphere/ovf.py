@@ -37,6 +37,10 @@ class OvfItem:
     size: int = 0
 
 
+# Errors of the Automation API after which looking again helps; the first one means that somebody was faster.
+PASSING = ("already_exists", "resource_busy", "concurrent_change", "timed_out", "service_unavailable")
+
+
 def read_summary(item: str, answer: Mapping[str, Any]) -> OvfItem:
     """What filter answered. Case does not count: vCenter 8 writes ``EULAs``, the documents of 9 ``eulas``."""
     values = {key.lower(): value for key, value in answer.items()}
@@ -130,9 +134,9 @@ def made(answer: Mapping[str, Any]) -> str:
         found = f"{resource.get('type')} {resource.get('id')}"
         raise DeploymentError(f"the item made no VM but {found}: remove that, and use an item of one VM")
     errors = (answer.get("error") or {}).get("errors") or ()
-    taken = any("already_exists" in _kind(error) for error in errors)
+    passes = any(kind in _kind(error) for error in errors for kind in PASSING)
     text = "; ".join(dict.fromkeys(line for error in errors for line in _lines(error))) or "vCenter gave no reason"
-    raise DeploymentConflictError(text) if taken else DeploymentError(text)
+    raise DeploymentConflictError(text) if passes else DeploymentError(text)
 
 
 def _kind(error: Mapping[str, Any]) -> str:

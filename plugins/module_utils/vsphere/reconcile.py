@@ -352,9 +352,8 @@ class Reconciler:
         if not due:
             return
         jobs = [machine.task for machine in self._busy.values() if isinstance(machine.task, Job)]
-        watched = len(waiting) > len(jobs)
         seconds = min(float(JOB_SECONDS if jobs else POLL_SECONDS), max(0.0, min(due) - now))
-        if watched:
+        if len(waiting) > len(jobs):
             # vCenter waits in whole seconds: a VM that is looked at again sooner must not wait for that.
             for key, values in self._watcher.wait(0 if self._settling and seconds < 1 else seconds).items():
                 self._changed(key, values)
@@ -492,8 +491,7 @@ class Reconciler:
         if machine.operation:
             spent = time.monotonic() - machine.began
             machine.seconds[machine.operation.kind] = machine.seconds.get(machine.operation.kind, 0.0) + spent
-        if not isinstance(machine.task, Job):
-            self._watcher.forget(machine.task)
+        self._watcher.forget(machine.task)
 
     def _stop_waiting(self, machine: Machine) -> None:
         self._guests.pop(machine.reference._moId, None)

@@ -122,6 +122,11 @@ def said(text: str) -> dict[str, Any]:
             "ConflictError",
             "vCenter gave no reason",
         ),
+        (
+            failed(category="SERVER", error={"error_type": "RESOURCE_BUSY", "messages": [said("busy")]}),
+            "ConflictError",
+            "busy",
+        ),
         (failed(category="SERVER", error={"messages": [said("no space")]}), "Error", "no space"),
         (
             failed(category="INPUT", name="network_mappings", value="data", message=said("bad")),
@@ -325,3 +330,52 @@ def test_a_call_that_is_refused_says_why(monkeypatch: pytest.MonkeyPatch, status
         library.deploy(CONNECTION, "item-1", {}, "t-1")
     assert caught.value.error_code == code
     assert f"HTTP {status}: so it is" in str(caught.value)
+
+
+ITEM_CALLS: dict[str, Any] = {
+    "content/library?action=find": ["lib-1"],
+    "content/library/item?action=find": ["item-1"],
+    "content/library/item/item-1": {"type": "ovf"},
+}
+
+
+def look(monkeypatch: pytest.MonkeyPatch, pool: str, answer: Any, kind: str = "ovf") -> list[Any]:
+    """The item, or the texts of the error, where filter answers so."""
+
+    def open_url(url: str, **options: Any) -> Answer:
+        path = url.partition("/api/")[2]
+        if path in ITEM_CALLS:
+            found = ITEM_CALLS[path]
+            return Answer(json.dumps({"type": kind} if isinstance(found, dict) else found).encode())
+        assert path == "vcenter/ovf/library-item/item-1?action=filter"
+        assert json.loads(options["data"]) == {"target": {"resource_pool_id": pool}}
+        if isinstance(answer, Exception):
+            raise answer
+        return Answer(json.dumps(answer).encode())
+
+    monkeypatch.setattr(library, "open_url", open_url)
+    try:
+        return list(library.find_items(library.RestSession(CONNECTION), {wished().template: pool}).values())
+    except TestbedError as error:
+        return [error.error_code, str(error)]
+
+
+def test_an_item_is_looked_at_for_its_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert look(monkeypatch, "resgroup-1", {"name": "n", "EULAs": []}) == [ovf.OvfItem("item-1", "n")]
+
+
+def test_without_a_placement_nobody_asks_what_the_package_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert look(monkeypatch, "", AssertionError("asked")) == [ovf.OvfItem("item-1")]
+
+
+def test_a_package_that_vcenter_cannot_read_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = http_error(400, json.dumps({"messages": [said("line 3 is odd")]}).encode())
+    code, text = look(monkeypatch, "resgroup-1", error)
+    assert code == "unknown_template"
+    assert "template 'lib/base': expected an OVF package that vCenter can read; found HTTP 400: line 3 is odd" in text
+
+
+def test_an_item_of_another_type_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    code, text = look(monkeypatch, "resgroup-1", None, kind="iso")
+    assert code == "unknown_template"
+    assert "of type vm-template or ovf; found type iso" in text
