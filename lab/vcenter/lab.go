@@ -55,6 +55,7 @@ type machine struct {
 	template      string        // what it was cloned from
 	customization customization // guarded by the VM's lock
 	starting      bool          // a power-on is under way; guarded by the VM's lock
+	importing     atomic.Bool   // its disks are still copied
 	driven        atomic.Bool   // the driver has heard of it and must hear when it goes
 }
 

@@ -164,14 +164,26 @@ func (l *lab) importOVF(ctx *simulator.Context, wanted ovfDeployment) (types.Any
 	config.Files = &types.VirtualMachineFileInfo{VmPathName: fmt.Sprintf("[%s]", wanted.store.Name)}
 	config.VAppConfig = nil
 	l.connect(&config, wanted)
-	vm, failed := l.createVM(ctx, wanted.folder, &types.CreateVM_Task{
-		This: wanted.folder.Self, Config: config, Pool: wanted.pool, Host: wanted.host,
+	request := &types.CreateVM_Task{This: wanted.folder.Self, Config: config, Pool: wanted.pool, Host: wanted.host}
+	vm, failed := l.createVM(ctx, wanted.folder, request, func(vm *simulator.VirtualMachine) {
+		l.machine(vm.Self).template = wanted.item.Template
+		l.machine(vm.Self).importing.Store(true)
+		vm.DisabledMethod = importBlocks
 	})
 	if failed != nil {
 		return nil, failed
 	}
-	l.machine(vm.Self).template = wanted.item.Template
+	time.Sleep(l.delay)
+	l.mishaps.pause("ImportVApp")
+	ctx.WithLock(vm, func() { ctx.Update(vm, []types.PropertyChange{{Name: "disabledMethod", Val: []string(nil)}}) })
+	l.machine(vm.Self).importing.Store(false)
 	return vm.Self, nil
+}
+
+// importBlocks are what a VM refuses under a lease for its disks.
+var importBlocks = []string{
+	"PowerOnVM_Task", "ReconfigVM_Task", "Destroy_Task", "CustomizeVM_Task", "CloneVM_Task", "RelocateVM_Task",
+	"CreateSnapshot_Task", "MarkAsTemplate", "UnregisterVM", "UpgradeVM_Task",
 }
 
 // connect gives the descriptor's cards and disks the networks and the datastore that the deployment names.

@@ -108,6 +108,44 @@ func TestDeployOfAnOVFItem(t *testing.T) {
 	}
 }
 
+func TestWhileTheDisksOfAnOVFItemAreCopied(t *testing.T) {
+	tl := startTroubledLab(t, `{"delays":{"ImportVApp":"400ms"}}`)
+	manager, ids := tl.ovfClient()
+	ctx := context.Background()
+	ended := make(chan error)
+	go func() {
+		_, err := manager.DeployLibraryItem(ctx, ids["nano-banana-baseline-ovf"], vcenter.Deploy{
+			Target: tl.target(), DeploymentSpec: vcenter.DeploymentSpec{Name: "made", Annotation: "whose",
+				NetworkMappings: []vcenter.NetworkMapping{{Key: "VM Network", Value: tl.lab.places.portgroup.Value}}},
+		})
+		ended <- err
+	}()
+	var machine *object.VirtualMachine
+	eventually(t, "the VM is seen", func() (seen bool) {
+		var err error
+		machine, err = tl.finder.VirtualMachine(ctx, "made")
+		return err == nil
+	})
+	vm := tl.properties(machine)
+	if vm.Config.Annotation != "whose" || !slices.Contains(vm.DisabledMethod, "PowerOnVM_Task") {
+		t.Errorf("%q, %v", vm.Config.Annotation, vm.DisabledMethod)
+	}
+	for name, start := range map[string]func(context.Context) (*object.Task, error){
+		"power on": machine.PowerOn, "destroy": machine.Destroy,
+	} {
+		if fault, _ := tl.fault(start(ctx)); faultName(fault) != "TaskInProgress" {
+			t.Errorf("%s: %T", name, fault)
+		}
+	}
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	if vm := tl.properties(machine); len(vm.DisabledMethod) != 0 {
+		t.Errorf("afterwards: %v", vm.DisabledMethod)
+	}
+	tl.must(machine.PowerOn(ctx))
+}
+
 func TestDeployOfAnOVFItemFails(t *testing.T) {
 	tl := startLab(t, nil)
 	manager, ids := tl.ovfClient()

@@ -10,10 +10,12 @@ module: fleet
 short_description: Make vCenter match a list of virtual machines
 version_added: 0.1.0
 description:
-  - Takes the list of wanted VMs and makes vCenter match it in one call. VMs are cloned from Content Library templates
-    or deployed from its OVF items, configured for GPU inference, given their guest data, powered on and waited for until they have a routable address.
+  - Takes the list of wanted VMs and makes vCenter match it in one call. VMs are cloned from templates or deployed from
+    OVF items of a Content Library, configured for GPU inference, given their guest data, powered on and waited for until
+    they have a routable address.
   - Everything is checked first. When anything in the list cannot be, nothing is changed and one error names all of it.
-  - A VM carries its owner, run and expiry from the call on that makes it. A VM without the owner's mark is never changed or removed.
+  - A VM carries its owner, run and expiry from the call on that makes it. A VM without the owner's mark is never changed
+    or removed.
   - A run that was killed is finished by the next one, and two runs at once end in the same VMs.
 author:
   - The nanobanana.testbed developers (@nanobanana-testbed)

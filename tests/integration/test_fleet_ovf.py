@@ -345,8 +345,13 @@ def test_a_deadline_ends_the_call_and_the_next_one_goes_on(slow: Lab) -> None:
     assert outcome.error is not None
     assert outcome.error.error_code == "deadline"
     assert "deploy the OVF item" in str(outcome.error)
+    since = len(slow.calls())
+    checked = slow.fleet(packaged("a", **OFF), check=True)
+    assert checked.error is None
     again = slow.fleet(packaged("a", **OFF))
     assert again.error is None, str(again.error)
     assert vm_names(slow) == ["a"]
+    assert deployments(slow, since) <= 1, "that of the run before, which is noted when it ends"
+    assert writes(slow, since).count("ReconfigVM_Task") == 1, "nothing is tried before the disks are copied"
     assert not slow.fleet(packaged("a", **OFF)).changed
     slow.fleet(state="absent", all_owned=True)

@@ -32,6 +32,7 @@ TABLE: dict[str, Meaning] = {
     "InvalidPowerState": _CONFLICT,
     "ConcurrentAccess": _CONFLICT,
     "TaskInProgress": _CONFLICT,
+    "MethodDisabled": _CONFLICT,
     "InvalidState": _CONFLICT,
     "ManagedObjectNotFound": _CONFLICT,
     "ResourceInUse": _CONFLICT,

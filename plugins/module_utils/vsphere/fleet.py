@@ -207,6 +207,7 @@ class Fleet:
             machine.reference = found.get(machine.name)
         known = [machine.reference for machine in machines if machine.reference is not None]
         actuals = lookup.read_vms(self._content, known, self._networks)
+        actuals |= lookup.importing(self._content, known, actuals, self._owner)
         for machine in machines:
             machine.actual = actuals.get(machine.reference._moId) if machine.reference is not None else None
             machine.fresh = True

@@ -14,24 +14,30 @@ class Job:
 
     def __init__(self, name: str, work: Callable[[], Any]) -> None:
         self._moId = f"job:{name}"  # what a task is known by
-        self.result: Any = None
-        self.error: Exception | None = None
+        self._result: Any = None
+        self._error: Exception | None = None
         self._work = work
         self._ended = threading.Event()
         threading.Thread(target=self._run, name=self._moId, daemon=True).start()
 
     def _run(self) -> None:
         try:
-            self.result = self._work()
-        except Exception as error:  # told, or raised again, by who waits for it
-            self.error = error
+            self._result = self._work()
+        except Exception as error:  # raised again by result()
+            self._error = error
         finally:
             self._ended.set()
 
     @property
     def ended(self) -> bool:
-        """Whether result or error is there."""
+        """Whether result() has something to say."""
         return self._ended.is_set()
+
+    def result(self) -> Any:
+        """What the call gave, or the exception in which it ended."""
+        if self._error is not None:
+            raise self._error
+        return self._result
 
     def wait(self, seconds: float) -> None:
         """Wait for the end, but no longer than that."""

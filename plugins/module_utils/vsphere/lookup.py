@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import urllib.parse
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import Problem, TestbedError
@@ -110,6 +111,22 @@ def read_vms(content: Any, references: Iterable[Any], networks: dict[str, str]) 
         reference._moId: vm_actual(reference, values, networks)
         for reference, values in retrieve(content, vim.VirtualMachine, references, VM_PROPERTIES)
     }
+
+
+def importing(content: Any, references: Iterable[Any], actuals: dict[str, VmActual], owner: str) -> dict[str, VmActual]:
+    """Of the owner's VMs that are not finished those whose disks are still copied, as VMs that are not ready.
+
+    vCenter blocks what would change them meanwhile, power-on among it.
+    """
+    begun = {key for key, actual in actuals.items() if actual.deployed and actual.owner == owner}
+    found = {}
+    if begun:
+        of_them = [reference for reference in references if reference._moId in begun]
+        for reference, values in retrieve(content, vim.VirtualMachine, of_them, ["disabledMethod"]):
+            actual = actuals[reference._moId]
+            if actual.power == "poweredOff" and "PowerOnVM_Task" in (values.get("disabledMethod") or ()):
+                found[reference._moId] = replace(actual, ready=False)
+    return found
 
 
 def vm_actual(reference: Any, values: dict[str, Any], networks: dict[str, str]) -> VmActual:

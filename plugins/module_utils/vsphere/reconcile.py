@@ -368,15 +368,12 @@ class Reconciler:
     def _look_at_jobs(self) -> None:
         for machine in [item for item in self._busy.values() if isinstance(item.task, Job) and item.task.ended]:
             self._release(machine)
-            error = machine.task.error
-            if isinstance(error, TestbedError):
-                machine.error = error
-            elif isinstance(error, faults.DeploymentError):
+            try:
+                self._succeeded(machine, machine.task.result())
+            except faults.DeploymentError as error:
                 self._failed(machine, error)
-            elif error is not None:
-                raise error
-            else:
-                self._succeeded(machine, machine.task.result)
+            except TestbedError as error:
+                machine.error = error
 
     def _look_at_clocks(self, now: float) -> None:
         self._ready.extend(machine for machine in self._settling if machine.wake <= now)
@@ -474,11 +471,13 @@ class Reconciler:
         """The VM is being made by somebody, most likely by ourselves before we were killed."""
         now = time.monotonic()
         machine.settle_until = machine.settle_until or now + TASK_SECONDS
+        spent = now - (machine.settle_until - TASK_SECONDS)
         if now > machine.settle_until:
             found = f"none after {TASK_SECONDS} s"
-            machine.fail("unfinished", "a VM whose settings can be read", found, "remove it by hand")
+            machine.fail("unfinished", "a VM that is complete, with settings to read", found, "remove it by hand")
             return
         self._look_again(machine)
+        machine.wake = max(machine.wake, now + min(LONGEST_PAUSE, spent / 4))
 
     def _look_again(self, machine: Machine) -> None:
         machine.fresh = False

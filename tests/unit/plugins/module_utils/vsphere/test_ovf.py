@@ -7,13 +7,13 @@ import email.message
 import io
 import json
 import urllib.error
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import TestbedError
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import faults, library, ovf, ownership
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import faults, library, lookup, ovf, ownership
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.client import Connection
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import NicActual, VmActual
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan import (
@@ -379,3 +379,33 @@ def test_an_item_of_another_type_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     code, text = look(monkeypatch, "resgroup-1", None, kind="iso")
     assert code == "unknown_template"
     assert "of type vm-template or ovf; found type iso" in text
+
+
+@pytest.mark.parametrize(
+    ("fields", "disabled", "ready"),
+    [
+        ({}, ["PowerOnVM_Task", "Destroy_Task"], False),
+        ({}, ["SuspendVM_Task"], True),
+        ({}, None, True),
+        ({"power": "poweredOn"}, ["PowerOnVM_Task"], True),
+        ({"deployed": {}}, ["PowerOnVM_Task"], True),
+        ({"extra_config": {"nanobanana.owner": "somebody"}}, ["PowerOnVM_Task"], True),
+    ],
+)
+def test_a_vm_whose_disks_are_copied_is_not_ready(
+    monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], disabled: list[str] | None, ready: bool
+) -> None:
+    class Reference:
+        _moId = "vm-9"  # noqa: N815 - pyVmomi's name
+
+    asked: list[list[str]] = []
+
+    def retrieve(_content: Any, _kind: Any, references: list[Any], properties: list[str]) -> Iterator[Any]:
+        asked.append(properties)
+        yield from ((reference, {"disabledMethod": disabled} if disabled else {}) for reference in references)
+
+    monkeypatch.setattr(lookup, "retrieve", retrieve)
+    actuals = {"vm-9": deployed(wished(), **fields)}
+    found = lookup.importing(None, [Reference()], actuals, "lab")
+    assert (actuals | found)["vm-9"].ready is ready
+    assert asked == ([["disabledMethod"]] if actuals["vm-9"].deployed and actuals["vm-9"].owner == "lab" else [])
