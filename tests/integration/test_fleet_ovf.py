@@ -4,7 +4,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +17,10 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import T
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import lookup, ownership
 from pyVmomi import vim
 
-from tests.integration.conftest import Lab, wait_for, wish
+from tests.integration.conftest import BIN, ROOT, Lab, wait_for, wish
 from tests.integration.test_fleet import session, vm_names, writes
 from tests.integration.test_fleet_privileges import limited
+from tests.integration.test_fleet_storm import play
 
 pytestmark = pytest.mark.integration
 
@@ -355,3 +361,30 @@ def test_a_deadline_ends_the_call_and_the_next_one_goes_on(slow: Lab) -> None:
     assert writes(slow, since).count("ReconfigVM_Task") == 1, "nothing is tried before the disks are copied"
     assert not slow.fleet(packaged("a", **OFF)).changed
     slow.fleet(state="absent", all_owned=True)
+
+
+@pytest.mark.parametrize("everything", [True, False], ids=["module too", "its module lives on"])
+def test_after_a_sigkill_each_vm_is_there_once_and_complete(slow: Lab, tmp_path: Path, everything: bool) -> None:
+    vms = [packaged(name, disks=[]) for name in "abc"]
+    file = play(slow, tmp_path, vms)
+    command = [str(BIN / "ansible-playbook"), "-i", "/dev/null", str(file)]
+    quiet = subprocess.DEVNULL
+    killed = subprocess.Popen(command, cwd=ROOT, env=slow.env, stdout=quiet, stderr=quiet, start_new_session=True)
+    for _look in range(300):
+        if vm_names(slow):
+            break
+        time.sleep(0.1)
+    with session(slow) as content:
+        for machine in lookup.find_vms(content, vm_names(slow)).values():
+            assert ownership.read_told(machine.config.annotation)[0]["nanobanana.owner"] == "tests"
+    (os.killpg if everything else os.kill)(killed.pid, signal.SIGKILL)
+    killed.wait()
+    done = slow.playbook("-i", "/dev/null", str(file))
+    assert done.returncode == 0, done.stdout + done.stderr
+    try:
+        assert vm_names(slow) == ["a", "b", "c"]
+        again = slow.fleet(*vms)
+        assert not again.changed
+        assert {vm["owner"] for vm in again.vms.values()} == {"tests"}
+    finally:
+        slow.fleet(state="absent", all_owned=True)
