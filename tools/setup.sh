@@ -27,4 +27,7 @@ if ! [ -x .venv/bin/uv ]; then
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r .venv/uv.txt
 fi
 .venv/bin/uv pip sync --quiet --python .venv/bin/python --require-hashes requirements/dev.txt
+# uv leaves compiling to the first import, which where PYTHONDONTWRITEBYTECODE is set (containers, some CI) is every
+# import: half a second of each ansible-playbook. The other collections' modules are packed as source anyway.
+.venv/bin/python -m compileall -q -j 0 -x 'ansible_collections|ansible_test|/tests/' .venv/lib || true
 ln -sfn ../../lab/lab .venv/bin/lab

@@ -6,6 +6,7 @@ import (
 	"github.com/vmware/govmomi/pbm/methods"
 	pbmtypes "github.com/vmware/govmomi/pbm/types"
 	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/simulator/vpx"
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
@@ -36,7 +37,7 @@ func (l *lab) routePolicies(ctx *simulator.Context, method *simulator.Method) (m
 	if fault := gate(ctx.Session != nil, method.This, method.Name); fault != nil {
 		return nil, fault
 	}
-	if l.isLimited(ctx.Session.UserName) && !l.holds("StorageProfile.View") {
+	if !l.holds(ctx.Session.UserName, "StorageProfile.View", vpx.ServiceContent.RootFolder) {
 		return nil, &types.SecurityError{}
 	}
 	return nil, nil

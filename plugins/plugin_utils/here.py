@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
@@ -27,7 +28,14 @@ def possible(action: ActionBase, variables: Mapping[str, Any]) -> bool:
         return False
     if any(task.environment or ()):
         return False
-    return str(action._templar.template(variables.get("ansible_python_interpreter"))) == sys.executable
+    python = str(action._templar.template(variables.get("ansible_python_interpreter") or ""))
+    return _in_its_folder(python) == _in_its_folder(sys.executable)
+
+
+def _in_its_folder(program: str) -> Path:
+    """The program without links above it; its own link stays, which is what tells environments apart."""
+    path = Path(program)
+    return path.parent.resolve() / path.name
 
 
 def run(spec: dict[str, Any], args: Mapping[str, Any], work: Run, *, check: bool) -> dict[str, Any]:

@@ -11,10 +11,12 @@ import json
 import resource
 import ssl
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.limits import DEFAULTS
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.lookup import STATE_PROPERTIES, VM_PROPERTIES
 
 from tests.bench import project
 
@@ -32,6 +34,7 @@ class Bare:
         self.busy: dict[str, str] = {}
         self.machines: dict[str, Any] = {}  # by the task that powers it on
         self.unread: list[Any] = []
+        self.changed: list[Any] = []  # their power state alone
         self.cloned: list[Any] = []
         self.ended: list[Any] = []
         self.version = ""
@@ -62,11 +65,10 @@ class Bare:
         spec = self.filter_spec(view, properties, kind)
         return self.content.propertyCollector.RetrievePropertiesEx([spec], self.query.RetrieveOptions()).objects
 
-    def read_vms(self, machines: list[Any]) -> None:
-        paths = ["name", "config", "runtime.powerState", "guest"]
+    def read_vms(self, machines: list[Any], paths: Iterable[str] = VM_PROPERTIES) -> None:
         spec = self.query.FilterSpec(
             objectSet=[self.query.ObjectSpec(obj=machine) for machine in machines],
-            propSet=[self.query.PropertySpec(type=self.vim.VirtualMachine, pathSet=paths)],
+            propSet=[self.query.PropertySpec(type=self.vim.VirtualMachine, pathSet=list(paths))],
         )
         self.content.propertyCollector.RetrievePropertiesEx([spec], self.query.RetrieveOptions())
 
@@ -101,7 +103,10 @@ class Bare:
     def run(self) -> None:
         """Clone all, power all on; each VM is read after each of the two."""
         left = list(self.extra)
-        while left or self.cloned or self.busy or self.unread:
+        while left or self.cloned or self.busy or self.unread or self.changed:
+            if self.changed:
+                self.read_vms(self.changed, STATE_PROPERTIES)
+                self.changed = []
             if self.unread:
                 self.read_vms(self.unread)
                 self.unread = []
@@ -150,7 +155,7 @@ class Bare:
             self.cloned.append(values["info.result"])
             self.unread.append(values["info.result"])
         else:
-            self.unread.append(self.machines[task._moId])
+            self.changed.append(self.machines[task._moId])
 
 
 def bare(count: int, options: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ import pytest
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import fleet_call
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.limits import DEFAULTS
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.outcome import Outcome
+
+from lab.build import build_vcenter
+from lab.paths import Paths
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -162,3 +165,19 @@ def wait_for(task: Any) -> None:
     while task.info.state in ("queued", "running"):
         time.sleep(0.05)
     assert task.info.state == "success", task.info.error
+
+
+def lab_whose_role_lacks(start_lab: Callable[..., Lab], folder: Path, missing: Iterable[str]) -> Lab:
+    """A vCenter whose administrator forgot some privileges of the role, everywhere."""
+    program = folder / "vcenter"
+    program.write_text(
+        f"#!{sys.executable}\n"
+        "import json, os, pathlib, sys\n"
+        "file = pathlib.Path(sys.argv[sys.argv.index('-roles') + 1])\n"
+        "role = json.loads(file.read_text())\n"
+        f"for held in role['roles'].values(): held[:] = [item for item in held if item not in {tuple(missing)!r}]\n"
+        "file.write_text(json.dumps(role))\n"
+        f"os.execv({str(build_vcenter(Paths.of_checkout()))!r}, sys.argv)\n"
+    )
+    program.chmod(0o755)
+    return start_lab("fake", NANOBANANA_LAB_VCENTER=str(program))

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,13 +12,10 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.overrides_desk import read_cluster
 from pyVmomi import vim
 
-from lab.build import build_vcenter
-from lab.paths import Paths
-from tests.integration.conftest import Lab, wait_for, wish
+from tests.integration.conftest import Lab, lab_whose_role_lacks, wait_for, wish
 from tests.integration.test_fleet import session, writes
 from tests.integration.test_fleet_gpu import ANY_A10, MODES, gpu_wish
 from tests.integration.test_fleet_placement import PLACE, named
-from tests.integration.test_fleet_privileges import limited
 
 pytestmark = pytest.mark.integration
 check_and_real = pytest.mark.parametrize("check", [True, False], ids=["check", "real"])
@@ -167,35 +163,19 @@ def test_where_drs_is_off_nothing_is_overridden(lab: Lab, drs_off: None) -> None
     assert overrides(lab, "b") == NEITHER
 
 
-def test_the_role_is_enough(lab: Lab) -> None:
-    assert lab.fleet(gpu_wish("a", ANY_A10), **limited(lab)).warnings == []
-    assert overrides(lab, "a") == BOTH_OFF
-
-
 @pytest.fixture(scope="module")
 def poor(start_lab: Callable[..., Lab], tmp_path_factory: pytest.TempPathFactory) -> Lab:
     """A vCenter whose role lacks what its file calls optional."""
-    program = tmp_path_factory.mktemp("poor") / "vcenter"
-    program.write_text(
-        f"#!{sys.executable}\n"
-        "import json, os, pathlib, sys\n"
-        "file = pathlib.Path(sys.argv[sys.argv.index('-roles') + 1])\n"
-        "role = json.loads(file.read_text())\n"
-        "for gone in ('Host.Inventory.EditCluster', 'StorageProfile.View'):\n"
-        "    role['privileges'].remove(gone)\n"
-        "file.write_text(json.dumps(role))\n"
-        f"os.execv({str(build_vcenter(Paths.of_checkout()))!r}, sys.argv)\n"
-    )
-    program.chmod(0o755)
-    return start_lab("fake", NANOBANANA_LAB_VCENTER=str(program))
+    missing = ("Host.Inventory.EditCluster", "StorageProfile.View")
+    return lab_whose_role_lacks(start_lab, tmp_path_factory.mktemp("poor"), missing)
 
 
 @check_and_real
 def test_without_the_privilege_passthrough_is_made_with_a_warning(poor: Lab, check: bool) -> None:
-    vm, login = gpu_wish("a", ANY_A10), limited(poor)
+    vm = gpu_wish("a", ANY_A10)
     since = len(poor.calls())
     for again in (False, True):
-        outcome = poor.fleet(vm, check=check, **login)
+        outcome = poor.fleet(vm, check=check)
         assert outcome.error is None
         assert outcome.changed is (check or not again)
         (warning,) = outcome.warnings
@@ -221,7 +201,7 @@ def test_what_a_wish_names_is_refused_without_the_privilege(
 ) -> None:
     since = len(poor.calls())
     with pytest.raises(TestbedError) as caught:
-        poor.fleet(wish("a"), override_wish("b", **placement), check=check, **limited(poor))
+        poor.fleet(wish("a"), override_wish("b", **placement), check=check)
     for part in parts:
         assert part in str(caught.value)
     assert writes(poor, since) == []

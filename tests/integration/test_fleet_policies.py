@@ -14,7 +14,6 @@ from pyVmomi import vim
 from tests.integration.conftest import Lab, wait_for, wish
 from tests.integration.test_fleet import session, vm_names, writes
 from tests.integration.test_fleet_placement import PLACE, POD, pod
-from tests.integration.test_fleet_privileges import limited
 
 __all__ = ["pod"]  # a fixture
 pytestmark = pytest.mark.integration
@@ -154,10 +153,3 @@ def test_in_a_datastore_cluster(pod: Lab) -> None:
     assert set(held(pod, "a").values()) == {"gold"}
     assert not pod.fleet(vm).changed
     pod.fleet({"name": "a"}, state="absent")
-
-
-def test_the_role_is_enough(lab: Lab) -> None:
-    login = limited(lab)
-    assert lab.fleet(policy_wish("a", "gold"), **login).changed
-    assert lab.fleet(policy_wish("a", "silver"), **login).changed
-    assert not lab.fleet(policy_wish("a", "silver"), **login).changed

@@ -3,16 +3,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from lab.build import build_vcenter
-from lab.paths import Paths
-from tests.integration.conftest import Lab, wish
+from tests.integration.conftest import Lab, lab_whose_role_lacks, wish
 from tests.integration.test_fleet import vm_names
 
 pytestmark = pytest.mark.integration
@@ -24,18 +21,7 @@ MISSING = ("VirtualMachine.Interact.PowerOn", "VirtualMachine.Config.DiskExtend"
 @pytest.fixture(scope="module")
 def poor(start_lab: Callable[..., Lab], tmp_path_factory: pytest.TempPathFactory) -> Lab:
     """A vCenter whose administrator forgot some privileges of the role."""
-    program = tmp_path_factory.mktemp("poor") / "vcenter"
-    program.write_text(
-        f"#!{sys.executable}\n"
-        "import json, os, pathlib, sys\n"
-        "file = pathlib.Path(sys.argv[sys.argv.index('-roles') + 1])\n"
-        "role = json.loads(file.read_text())\n"
-        f"for held in role['roles'].values(): held[:] = [item for item in held if item not in {MISSING!r}]\n"
-        "file.write_text(json.dumps(role))\n"
-        f"os.execv({str(build_vcenter(Paths.of_checkout()))!r}, sys.argv)\n"
-    )
-    program.chmod(0o755)
-    return start_lab("fake", NANOBANANA_LAB_VCENTER=str(program))
+    return lab_whose_role_lacks(start_lab, tmp_path_factory.mktemp("poor"), MISSING)
 
 
 def test_every_write_is_made_by_the_role_s_login(lab: Lab) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import TestbedError
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import snapshot_call
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import VmActual
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.passthrough import Device, SharedGpu, wished
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import GpuActual, VmActual
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.passthrough import SharedGpu
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan import Operation, diff
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.snapshots import (
     Ask,
@@ -28,14 +28,14 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.wish im
 
 ONE = Snapshot("snapshot-1", 1, "one", created="2030-01-01T00:00:00Z")
 TWO = Snapshot("snapshot-2", 2, "two", power="poweredOn", parent="one", level=2, current=True)
-VGPU, STATIC = Device("vgpu", "nvidia_a10-4c"), Device("directpath", "NVIDIA A10")
+VGPU, STATIC = GpuActual(1, "vgpu", profile="nvidia_a10-4c"), GpuActual(2, "static", address="0000:3b:00.0")
 ALL = {"nvidia_a10-4c": SharedGpu(True, True, True)}
 DISKS = {"nvidia_a10-4c": SharedGpu(snapshot=True)}
 
 
-def vm(power: str = "poweredOn", *devices: Device, **fields: Any) -> VmActual:
+def vm(power: str = "poweredOn", *devices: GpuActual, **fields: Any) -> VmActual:
     marks = {"nanobanana.owner": "lab"}
-    found = VmActual("vm-1", "nb-1", power=power, extra_config=marks, passthrough=devices, tools="guestToolsRunning")
+    found = VmActual("vm-1", "nb-1", power=power, extra_config=marks, gpus=devices, tools="guestToolsRunning")
     return replace(found, **fields)
 
 
@@ -320,7 +320,3 @@ def test_what_cannot_be_left(gpu: list[dict[str, str]], lifecycle: dict[str, str
     assert len(caught.value.problems) == 1
     for part in parts:
         assert part in str(caught.value)
-
-
-def test_the_devices_of_a_wish() -> None:
-    assert wished(wish([A10, SHARE]).gpu) == (Device("directpath", "device of model 'A10'"), VGPU)
