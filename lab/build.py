@@ -19,7 +19,7 @@ SECONDS = 600
 
 def vcenter_binary(paths: Paths) -> Path:
     """Where the program built from the present sources lies, or will lie."""
-    files = [path for path in SOURCES.rglob("*") if path.suffix in (".go", ".mod", ".sum")]
+    files = [path for path in SOURCES.rglob("*") if path.suffix in (".go", ".mod", ".sum", ".ovf")]
     files = [path for path in files if not path.name.endswith("_test.go")]
     if not files:
         raise LabError(f"{SOURCES} holds no Go sources; is the checkout complete? run: git status lab/vcenter")

@@ -23,6 +23,7 @@ PASSED_ON = (
     "dvswitch",
     "folder",
     "library",
+    "ovf_items",
     "vcenter",
     "storage_policies",
 )

@@ -196,7 +196,7 @@ func TestGovmomisLibraryClientFindsAndDeploys(t *testing.T) {
 		t.Fatal(err)
 	}
 	items, err := manager.GetLibraryItems(ctx, lib.ID)
-	if err != nil || len(items) != 2 {
+	if err != nil || len(items) != 4 {
 		t.Fatalf("items: %v %v", items, err)
 	}
 	at := slices.IndexFunc(items, func(i library.Item) bool { return i.Name == baseline })

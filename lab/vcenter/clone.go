@@ -245,7 +245,7 @@ func (d *desk) CreateVMTask(ctx *simulator.Context, r *types.CreateVM_Task) soap
 		return &methods.CreateVM_TaskBody{Fault_: failed.soap()}
 	}
 	task := d.startTaskFor(ctx, folder, "CreateVM_Task", r.Config.Name, func(ctx *simulator.Context) (types.AnyType, *failure) {
-		vm, failed := d.createVM(ctx, folder, r)
+		vm, failed := d.createVM(ctx, folder, r, nil)
 		if failed != nil {
 			return nil, failed
 		}
@@ -254,8 +254,9 @@ func (d *desk) CreateVMTask(ctx *simulator.Context, r *types.CreateVM_Task) soap
 	return &methods.CreateVM_TaskBody{Res: &types.CreateVM_TaskResponse{Returnval: task}}
 }
 
+// createVM lets note, unless it is nil, see the VM before anybody else does.
 func (l *lab) createVM(
-	ctx *simulator.Context, folder *simulator.Folder, r *types.CreateVM_Task,
+	ctx *simulator.Context, folder *simulator.Folder, r *types.CreateVM_Task, note func(*simulator.VirtualMachine),
 ) (*simulator.VirtualMachine, *failure) {
 	if taken := l.child(ctx, folder, r.Config.Name); taken != nil {
 		return nil, duplicateName(r.Config.Name, *taken)
@@ -275,6 +276,9 @@ func (l *lab) createVM(
 		body := folder.CreateVMTask(ctx, &request)
 		return l.inner(ctx, body.(*methods.CreateVM_TaskBody).Res.Returnval)
 	}, func(vm *simulator.VirtualMachine) *failure {
+		if note != nil {
+			note(vm)
+		}
 		return l.configure(ctx, vm, spec)
 	})
 }

@@ -138,6 +138,18 @@ func (l *lab) cloneDemands(r *types.CloneVM_Task) []demand {
 	return append(demands, l.configDemands(r.Folder, &spec)...)
 }
 
+// importDemands are those of a deployment of an OVF item.
+func (l *lab) importDemands(wanted ovfDeployment) []demand {
+	demands := []demand{
+		{"VApp.Import", wanted.folder.Self}, {"VApp.Import", wanted.pool}, {"Datastore.AllocateSpace", wanted.store.Self},
+	}
+	for _, id := range wanted.networks {
+		ref, _ := l.network(id)
+		demands = append(demands, demand{"Network.Assign", ref})
+	}
+	return demands
+}
+
 // configDemands are those of a ConfigSpec, whatever method carries it.
 func (l *lab) configDemands(on types.ManagedObjectReference, spec *types.VirtualMachineConfigSpec) []demand {
 	var demands []demand

@@ -50,13 +50,17 @@ func (l *lab) destroy(ctx *simulator.Context, vm *simulator.VirtualMachine) *fai
 	return failed
 }
 
-// occupy waits for its turn with a VM. It fails when the VM went away meanwhile.
+// occupy waits for its turn with a VM. It fails when the VM went away meanwhile, and while its disks are copied.
 func (l *lab) occupy(vm *simulator.VirtualMachine) (m *machine, release func(), failed *failure) {
 	m = l.machine(vm.Self)
 	m.busy.Lock()
 	if l.registry.Get(vm.Self) == nil {
 		m.busy.Unlock()
 		return nil, nil, notFound(vm.Self)
+	}
+	if m.importing.Load() {
+		m.busy.Unlock()
+		return nil, nil, &failure{&types.TaskInProgress{}, "The operation is not allowed while the disks are copied."}
 	}
 	return m, m.busy.Unlock, nil
 }

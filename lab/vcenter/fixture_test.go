@@ -44,6 +44,9 @@ const testInventory = `{"datacenter":"DC0","cluster":"gpu-cluster","hosts":[
   "disk_gb":40,"hardware_version":"vmx-20"},
  {"name":"nano-banana-stress-template","guest_id":"centos7_64Guest","firmware":"bios","cpus":2,"memory_mb":4096,
   "disk_gb":20,"hardware_version":"vmx-17"}],
+ "ovf_items":[
+ {"name":"nano-banana-baseline-ovf","descriptor":"baseline.ovf","template":"nano-banana-baseline-template"},
+ {"name":"nano-banana-appliance-ovf","descriptor":"appliance.ovf","template":"nano-banana-stress-template"}],
  "vcenter":{"version":"8.0.3","build":"24022515"}}`
 
 // testLab is the running program, reached by govmomi's own client over TLS.

@@ -31,6 +31,7 @@ type inventory struct {
 	Folder          string             `json:"folder"`
 	Library         string             `json:"library"`
 	Templates       []template         `json:"templates"`
+	OVFItems        []ovfItem          `json:"ovf_items"`
 	StoragePolicies []inventoryPolicy  `json:"storage_policies"`
 	VCenterInfo     struct {
 		Version string `json:"version"`
@@ -114,6 +115,11 @@ func (i inventory) check() error {
 	for _, t := range i.Templates {
 		if t.Name == "" || t.GuestID == "" || t.CPUs <= 0 || t.MemoryMB <= 0 || t.DiskGB <= 0 {
 			return fmt.Errorf("template %+v: name, guest_id, cpus, memory_mb and disk_gb are needed", t)
+		}
+	}
+	for at := range i.OVFItems {
+		if err := i.OVFItems[at].read(); err != nil {
+			return err
 		}
 	}
 	return nil

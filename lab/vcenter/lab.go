@@ -38,6 +38,8 @@ type lab struct {
 	rest      *restDoor
 	templates map[string]types.ManagedObjectReference // by name
 	items     map[string]types.ManagedObjectReference // the template VM of each library item
+	ovfItems  map[string]*ovfItem                     // by id of the library item
+	tokens    ovfTokens
 
 	overriding sync.Mutex // held while the settings of single VMs in the cluster change
 
@@ -57,6 +59,7 @@ type machine struct {
 	template      string        // what it was cloned from
 	customization customization // guarded by the VM's lock
 	starting      bool          // a power-on is under way; guarded by the VM's lock
+	importing     atomic.Bool   // its disks are still copied
 	driven        atomic.Bool   // the driver has heard of it and must hear when it goes
 }
 

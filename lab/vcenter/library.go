@@ -20,8 +20,8 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 )
 
-// fillLibrary makes the Content Library with one item for each template. The items are the simulator's, the way from an
-// item to its VM is ours: the simulator's own would make a copy of the template for each item.
+// fillLibrary makes the Content Library with one item for each template and each OVF descriptor. The items are the
+// simulator's, the way from an item to its VM is ours: the simulator's own would make a copy of the template for each item.
 func (l *lab) fillLibrary() error {
 	ctx := context.Background()
 	client, err := l.restClient(ctx)
@@ -46,6 +46,15 @@ func (l *lab) fillLibrary() error {
 			return err
 		}
 		l.items[item] = l.templates[t.Name]
+	}
+	l.ovfItems = map[string]*ovfItem{}
+	for at := range l.inventory.OVFItems {
+		item := &l.inventory.OVFItems[at]
+		made, err := manager.CreateLibraryItem(ctx, library.Item{LibraryID: id, Name: item.Name, Type: library.ItemTypeOVF})
+		if err != nil {
+			return err
+		}
+		l.ovfItems[made] = item
 	}
 	return nil
 }
@@ -145,7 +154,7 @@ func (d *restDoor) deploy(answer restAnswer, r *http.Request, source types.Manag
 		return
 	}
 	clone := d.lab.cloneOf(source, spec)
-	if err := d.lab.mayClone(d.lab.users.of(restToken(r)), &clone); err != nil {
+	if err := d.lab.mayMake(d.lab.users.of(restToken(r)), d.lab.cloneDemands(&clone)); err != nil {
 		answer.fail(http.StatusForbidden, "UNAUTHORIZED", err.Error())
 		return
 	}

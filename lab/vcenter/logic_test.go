@@ -116,6 +116,8 @@ func TestCallsThatChangeTheInventoryAreNoReads(t *testing.T) {
 		{"POST", "/api/content/library", "find", false},
 		{"POST", "/api/content/library", "", true},
 		{"POST", "/api/vcenter/vm-template/library-items/1", "deploy", true},
+		{"POST", "/api/vcenter/ovf/library-item/1", "filter", false},
+		{"POST", "/api/vcenter/ovf/library-item/1", "deploy", true},
 		{"DELETE", "/api/content/library/item/1", "find", true},
 		{"PATCH", "/rest/com/vmware/content/library/id:1", "", true},
 	}

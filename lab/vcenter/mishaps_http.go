@@ -109,8 +109,11 @@ func (m *mishaps) drops(r *http.Request) bool {
 	return true
 }
 
-// soapMethodOf reads the body and puts it back.
+// soapMethodOf reads the body and puts it back. An OVF item's deployment, by REST, counts as the method that it leads to.
 func soapMethodOf(r *http.Request) string {
+	if strings.Contains(r.URL.Path, ovfPath) && strings.Contains(r.URL.RawQuery, "action=deploy") {
+		return "ImportVApp"
+	}
 	if !strings.HasPrefix(r.URL.Path, "/sdk") || r.Body == nil {
 		return ""
 	}

@@ -59,6 +59,6 @@ func restWrites(method, path, action string) bool {
 	case path == "/api/session" || path == sessionPath:
 		return false
 	}
-	reading := action == "find" || action == "get" || strings.HasPrefix(action, "list-")
+	reading := action == "find" || action == "filter" || action == "get" || strings.HasPrefix(action, "list-")
 	return method != http.MethodPost || !reading
 }

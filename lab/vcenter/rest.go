@@ -36,6 +36,10 @@ func (d *restDoor) serveRest(w http.ResponseWriter, r *http.Request) {
 		d.serveItem(restAnswer{w, true}, r, path)
 		return
 	}
+	if path, ok := strings.CutPrefix(r.URL.Path, "/rest"+ovfOldPath); ok {
+		d.serveOVF(restAnswer{w, true}, r, path)
+		return
+	}
 	answer := restAnswer{w, true}
 	code, header, body := d.ask(r, r.Method, r.URL.Path, r.URL.Query(), r.Body)
 	copyCookies(w, header)
@@ -61,6 +65,10 @@ func (d *restDoor) serveAPI(w http.ResponseWriter, r *http.Request) {
 	}
 	if path, ok := strings.CutPrefix(r.URL.Path, "/api"+itemsPath); ok {
 		d.serveItem(answer, r, path)
+		return
+	}
+	if path, ok := strings.CutPrefix(r.URL.Path, "/api"+ovfPath); ok {
+		d.serveOVF(answer, r, path)
 		return
 	}
 	path, known := translate(r.URL.Path)

@@ -124,9 +124,9 @@ func (l *lab) mayRest(user string, writes, deploys bool) error {
 	return nil
 }
 
-// mayClone is the check for a clone that no SOAP call asks for.
-func (l *lab) mayClone(user string, clone *types.CloneVM_Task) error {
-	for _, demand := range l.cloneDemands(clone) {
+// mayMake is the check for a VM that no SOAP call asks for.
+func (l *lab) mayMake(user string, demands []demand) error {
+	for _, demand := range demands {
 		if !l.holds(user, demand.privilege, demand.object) {
 			return fmt.Errorf("%w: %s on %s", errNoPrivilege, demand.privilege, demand.object.Value)
 		}

@@ -201,6 +201,17 @@ func TestTheSecondLoginHasItsOwnPasswordAndName(t *testing.T) {
 	if code != http.StatusForbidden || !strings.Contains(text, "VirtualMachine.Provisioning.DeployTemplate") {
 		t.Errorf("deploying: %d %s", code, text)
 	}
+	for id, ovf := range tl.lab.ovfItems {
+		if ovf.Name == "nano-banana-baseline-ovf" {
+			item = id
+		}
+	}
+	code, text = tl.ask("POST", "/api/vcenter/ovf/library-item/"+item+"?action=deploy", token,
+		`{"target":{"resource_pool_id":"`+tl.lab.places.pool.Value+`"},"deployment_spec":{"network_mappings":{"VM Network":"`+
+			tl.lab.places.portgroup.Value+`"}}}`)
+	if code != http.StatusForbidden || !strings.Contains(text, "VApp.Import") {
+		t.Errorf("deploying an OVF item: %d %s", code, text)
+	}
 }
 
 func TestRolesAreChecked(t *testing.T) {

@@ -82,7 +82,7 @@ func (l *lab) startTaskFor(
 }
 
 // pausesItself are the methods whose delay counts from the moment when it is their turn with the VM.
-var pausesItself = set("CloneVM_Task", "PowerOnVM_Task", "ReconfigVM_Task")
+var pausesItself = set("CloneVM_Task", "PowerOnVM_Task", "ReconfigVM_Task", "ImportVApp")
 
 // guarded turns a panic of the simulator, which casts what a client sent without asking, into a failed task: one bad call
 // must not end the lab with all its guests.

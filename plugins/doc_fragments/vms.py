@@ -36,8 +36,17 @@ options:
             description: Name of the Content Library.
             type: str
           item:
-            description: Name of its item of type vm-template.
+            description:
+              - Name of its item, of type vm-template or ovf. A vm-template is cloned.
+              - An OVF item is deployed, and the wish is written into the VM before it is powered on for the first time. The
+                networks of the package get the networks of O(vms[].networks) in their order, or those of the same name
+                where O(vms[].networks) is empty; its disks go to the datastore of the placement, as the package has them.
+              - Missing networks and license agreements are reported before anything is deployed. OVF properties and
+                deployment options are left as the package has them.
             type: str
+          accept_eula:
+            description: Accept all license agreements of an OVF item. Needed when it has some; counts for OVF items only.
+            type: bool
           inventory:
             description:
               - A template of the inventory, by name, by its path below the datacenter's VM folder, or by its whole path

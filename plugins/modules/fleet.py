@@ -10,10 +10,12 @@ module: fleet
 short_description: Make vCenter match a list of virtual machines
 version_added: 0.1.0
 description:
-  - Takes the list of wanted VMs and makes vCenter match it in one call. VMs are cloned from Content Library templates,
-    configured for GPU inference, given their guest data, powered on and waited for until they have a routable address.
+  - Takes the list of wanted VMs and makes vCenter match it in one call. VMs are cloned from templates or deployed from
+    OVF items of a Content Library, configured for GPU inference, given their guest data, powered on and waited for until
+    they have a routable address.
   - Everything is checked first. When anything in the list cannot be, nothing is changed and one error names all of it.
-  - A VM carries its owner, run and expiry from the clone call on. A VM without the owner's mark is never changed or removed.
+  - A VM carries its owner, run and expiry from the call on that makes it. A VM without the owner's mark is never changed
+    or removed.
   - A run that was killed is finished by the next one, and two runs at once end in the same VMs.
 author:
   - The nanobanana.testbed developers (@nanobanana-testbed)
@@ -73,7 +75,7 @@ options:
     type: dict
     suboptions:
       clone:
-        description: Clones of one source. vCenter runs 8 at a time and queues the ninth.
+        description: Clones of one source, or deployments of one OVF item. vCenter runs 8 at a time and queues the ninth.
         type: int
         default: 8
       reconfigure:
@@ -177,6 +179,18 @@ EXAMPLES = r"""
         template: {inventory: templates/ubuntu-22.04}
         cpus: 4
         memory_mb: 6144
+
+- name: Make a VM of an OVF item with two networks and a license agreement
+  nanobanana.testbed.fleet:
+    owner: gpu-lab
+    vms:
+      - name: nb-appliance-01
+        template: {library: nano-banana, item: nano-banana-appliance-ovf, accept_eula: true}
+        cpus: 2
+        memory_mb: 4096
+        networks:  # in the order of the package's networks
+          - network: management
+          - network: testbed
 
 - name: Restart the VMs, and wait for their addresses
   nanobanana.testbed.fleet:

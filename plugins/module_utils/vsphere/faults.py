@@ -34,9 +34,11 @@ TABLE: dict[str, Meaning] = {
     "InvalidPowerState": _CONFLICT,
     "ConcurrentAccess": _CONFLICT,
     "TaskInProgress": _CONFLICT,
+    "MethodDisabled": _CONFLICT,
     "InvalidState": _CONFLICT,
     "ManagedObjectNotFound": _CONFLICT,
     "ResourceInUse": _CONFLICT,
+    "CustomizationPending": _CONFLICT,
     # vCenter and its hosts recover from these
     "HostNotConnected": _HOST,
     "HostNotReachable": _HOST,
@@ -64,6 +66,28 @@ TABLE: dict[str, Meaning] = {
 }
 
 
+class DeploymentError(Exception):
+    """vCenter made no VM of an OVF item. REST has no faults; these are judged like one."""
+
+    meaning = Meaning(False, "deploy_failed", "mend the OVF item or the wish; vCenter names what it refuses")
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.msg = message
+
+
+class DeploymentConflictError(DeploymentError):
+    """The name is taken: somebody was faster, most likely ourselves before the connection was lost."""
+
+    meaning = _CONFLICT
+
+
+class DeploymentLostError(DeploymentError):
+    """No answer came; vCenter may go on with it."""
+
+    meaning = Meaning(True, "no_answer", "look for the deployment in vCenter's task list, then run again")
+
+
 def type_name(fault: Any) -> str:
     """``vim.fault.NoPermission`` -> ``NoPermission``."""
     return type(fault).__name__.rsplit(".", 1)[-1]
@@ -71,6 +95,8 @@ def type_name(fault: Any) -> str:
 
 def meaning(fault: Any) -> Meaning:
     """The table's row for the fault, or for the nearest of its base types that has one."""
+    if isinstance(fault, DeploymentError):
+        return fault.meaning
     for kind in type(fault).__mro__:
         row = TABLE.get(kind.__name__.rsplit(".", 1)[-1])
         if row:

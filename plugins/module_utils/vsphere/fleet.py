@@ -12,12 +12,14 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import P
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import (
     cost,
     lookup,
+    ovf,
     ownership,
     passthrough,
     placing,
     spec,
 )
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.client import Session
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.deploying import Deployer
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu_desk import GpuDesk
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu_plan import claims
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu_wish import GpuWish
@@ -26,11 +28,13 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardwar
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hosts import HostBook, needs_hosts, shared_gpus
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.lifecycle import gently
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.limits import Slots
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import GpuActual, VmActual, routable
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.machine import Machine
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import GpuActual, VmActual
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.outcome import (
     Call,
     Outcome,
     carry_out,
+    facts,
     plan_all,
     story,
 )
@@ -42,14 +46,13 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan im
     Marks,
     Operation,
     changes_anything,
+    deployment_marks,
     diff,
-    marks_of,
     plan,
     plan_reboot,
     plan_removal,
 )
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.policies import Policies
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.reconcile import Machine
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.sdk import vim
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.sources import Source, Sources
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.template import Template
@@ -84,6 +87,7 @@ class Fleet:
         self._finder = Sources(session, self._tree)
         self._guest_specs = GuestSpecs(self._content)
         self._folders = placing.Folders()
+        self._packages = Deployer(session, self._folders)
         self._sources: dict[Template, Source] = {}
         self._places: dict[str, Place] = {}
         self._now = datetime.datetime.now(tz=datetime.UTC)
@@ -150,7 +154,9 @@ class Fleet:
         plans = plan_all(self, machines)
         outcome = self._outcome(machines, plans)
         outcome.cost = self._cost(machines, plans)
-        if not check:
+        if check:
+            outcome.warnings += self._packages.unknown(plans)
+        else:
             carry_out(self, self._call, machines, outcome)
         self._describe(machines, plans, outcome, done=not check)
         return outcome
@@ -207,6 +213,7 @@ class Fleet:
             if machine.reference is not None and machine.reference._moId not in actuals
         ]
         actuals |= lookup.read_vms(self._content, known, self._networks)
+        actuals |= lookup.importing(self._content, known, actuals, self._owner)
         self._gpus.settle(actuals.values())
         if self._compares:
             rows = ((item.wish, actuals.get(item.reference._moId)) for item in machines if item.reference is not None)
@@ -220,7 +227,7 @@ class Fleet:
     def _resolve(self, machines: list[Machine]) -> None:
         """Look up templates and placements; raise TestbedError with everything that does not exist."""
         resolver = Resolver(self._tree)
-        missing = []
+        missing: dict[Template, str] = {}
         for machine in machines:
             if machine.wish is None:
                 continue
@@ -229,7 +236,7 @@ class Fleet:
                 self._places[machine.name], found = self._policies.resolve(machine.wish, machine.actual, place)
                 resolver.problems += found
             if machine.actual is None:
-                missing.append(machine.wish.template)
+                missing.setdefault(machine.wish.template, place.pool._moId if place else "")
         problems = list(resolver.problems)
         if missing:
             try:
@@ -293,6 +300,9 @@ class Fleet:
             source = self._sources.get(wish.template) if wish and machine.actual is None else None
             if wish is None or source is None:
                 continue
+            if source.package:
+                place = self._places.get(machine.name)
+                yield from ovf.misfits(wish, source.package, place.network_ids if place else ())
             try:
                 self._guest_specs.fitted(wish, len(wish.networks or source.actual.nics))
             except TestbedError as error:
@@ -307,17 +317,24 @@ class Fleet:
         if wish is None:
             raise ValueError(f"{machine.name} has no wish to plan for")
         if machine.actual is None and wish.template not in self._sources:
-            self._sources |= self._finder.find([wish.template])  # the VM was removed by somebody while we were at it
-        expires = self._now + datetime.timedelta(hours=wish.lifecycle.ttl_hours)
+            # the VM was removed by somebody while we were at it
+            self._sources |= self._finder.find({wish.template: self._places[wish.name].pool._moId})
         source = self._sources.get(wish.template)
         template = source.actual if source else None
         if self._gpus.waits(machine.name):
             return [Operation("wait_settled")]
+        marks = self._marks(wish)
+        machine.actual = self._packages.marked(machine.actual, deployment_marks(wish, marks))
         if machine.actual is None or self._is_ours(machine.actual):
             machine.wish = wish = self._gpus.apply(wish, machine.actual, self._places[machine.name], template)
-        marks = Marks(self._owner, self._run, expires.strftime(ownership.TIME_FORMAT), self._adopt)
-        operations = plan(wish, machine.actual, template, marks)
+        package = source.package if source and machine.actual is None else None
+        known = ovf.expected(wish, package) if package else template
+        operations = plan(wish, machine.actual, known, marks, deploys=package is not None)
         return with_overrides(operations, self._overrides.changes(wish, machine.actual, self._places[machine.name]))
+
+    def _marks(self, wish: VmWish) -> Marks:
+        expires = self._now + datetime.timedelta(hours=wish.lifecycle.ttl_hours)
+        return Marks(self._owner, self._run, expires.strftime(ownership.TIME_FORMAT), self._adopt)
 
     def _plan_reboot(self, machine: Machine) -> list[Operation]:
         if machine.actual is None:
@@ -347,6 +364,9 @@ class Fleet:
         place = self._places[machine.name]
         if claims(operation.changes):
             self._gpus.claimed(machine.name)
+        source = self._sources.get(wish.template)
+        if operation.kind == "deploy" and source and source.package:
+            return self._packages.start(wish, source.package, self._gpus.place(wish, place), self._marks(wish))
         if operation.kind == "clone":
             return self._clone(wish, operation, self._gpus.place(wish, place))
         if operation.kind == "relocate":
@@ -354,6 +374,8 @@ class Fleet:
             return reference.RelocateVM_Task(vim.vm.RelocateSpec(host=moved.host, pool=moved.pool))
         if actual is None:
             raise ValueError(f"{machine.name} cannot be reconfigured before it is read")
+        if operation.kind == "customize":
+            return reference.CustomizeVM_Task(self._guest_specs.fitted(wish, len(actual.nics)))
         return reference.ReconfigVM_Task(spec.reconfigure_spec(wish, operation.changes, actual, place))
 
     def group(self, machine: Machine) -> str:
@@ -422,35 +444,10 @@ def _is_steady(machine: Machine) -> bool:
     actual, operation = machine.actual, machine.operation
     if actual is None or operation is None or machine.reference is None or actual.gpus or not actual.change_version:
         return False
+    if actual.deployed or not actual.ready:
+        return False  # whether vCenter still copies its disks is no part of its configuration
     return operation.kind in POWER_AFTER or operation.kind.startswith("wait_")
 
 
 def _machine(wish: VmWish) -> Machine:
     return Machine(wish.name, wish, shutdown_seconds=wish.lifecycle.shutdown_seconds)
-
-
-def facts(wish: VmWish | None, actual: VmActual | None) -> dict[str, Any]:
-    """What later plays and reports may know of a VM."""
-    if actual is None:
-        return {"exists": False, "address": "", "power": "absent"}
-    networks = wish.lifecycle.address_networks if wish else ()
-    disks = [
-        {"name": disk.name, "uuid": found.uuid, "size_gb": found.size_kb // (1024 * 1024)}
-        for index, disk in enumerate(wish.disks if wish else ())
-        if (found := actual.data_disk(index))
-    ]
-    return {
-        "exists": True,
-        "moid": actual.moid,
-        "uuid": actual.uuid,
-        "instance_uuid": actual.instance_uuid,
-        "power": actual.power,
-        "address": routable(actual.addresses, networks),
-        "addresses": list(actual.addresses),
-        "hostname": actual.hostname,
-        "cpus": actual.cpus,
-        "memory_mb": actual.memory_mb,
-        "disks": disks,
-        "template": actual.extra_config.get("nanobanana.template", ""),
-        **marks_of(actual),
-    }

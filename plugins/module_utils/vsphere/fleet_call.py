@@ -16,8 +16,8 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import 
     wish,
 )
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.fleet import Fleet
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.machine import Bounds
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.outcome import Call, Outcome, refused, result
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.reconcile import Bounds
 
 
 def argument_spec() -> dict[str, Any]:

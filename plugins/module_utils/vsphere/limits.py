@@ -14,10 +14,12 @@ DEFAULTS: Mapping[str, int] = {"clone": 8, "reconfigure": 16, "power": 16, "dest
 # A memory snapshot writes as much as the VM has, and removing one copies what was written since.
 SNAPSHOT_DEFAULTS: Mapping[str, int] = {"snapshot": 4, "power": 16}
 KINDS = {
+    "deploy": "clone",
     "power_on": "power",
     "power_off": "power",
     "suspend": "power",
     "upgrade": "reconfigure",
+    "customize": "reconfigure",
     "relocate": "reconfigure",
     "revert": "snapshot",
     "remove_snapshot": "snapshot",

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import Problem, TestbedError
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import vmx
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import ownership, vmx
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu_spec import read_gpus
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardware_spec import hardware_actual
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import DiskActual, NicActual, VmActual
@@ -111,9 +111,10 @@ def owned_vms(content: Any, owner: str) -> dict[str, Any]:
     """Every VM that carries the owner's mark, by name and id, templates left out."""
     found = {}
     for reference, values in everything(
-        content, {vim.VirtualMachine: ["name", "config.extraConfig", "config.template"]}
+        content, {vim.VirtualMachine: ["name", "config.extraConfig", "config.template", "config.annotation"]}
     ):
         keys = {option.key: option.value for option in values.get("config.extraConfig") or ()}
+        keys |= _deployed(keys, values.get("config.annotation"))[0]
         if keys.get(vmx.OWNER) == owner and not values.get("config.template"):
             found[unquote(values["name"])] = reference
     return found
@@ -154,6 +155,22 @@ def _state(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def importing(content: Any, references: Iterable[Any], actuals: dict[str, VmActual], owner: str) -> dict[str, VmActual]:
+    """Of the owner's VMs that are not finished those whose disks are still copied, as VMs that are not ready.
+
+    vCenter blocks what would change them meanwhile, power-on among it.
+    """
+    begun = {key for key, actual in actuals.items() if actual.deployed and actual.owner == owner}
+    found = {}
+    if begun:
+        of_them = [reference for reference in references if reference._moId in begun]
+        for reference, values in retrieve(content, vim.VirtualMachine, of_them, ["disabledMethod"]):
+            actual = actuals[reference._moId]
+            if actual.power == "poweredOff" and "PowerOnVM_Task" in (values.get("disabledMethod") or ()):
+                found[reference._moId] = replace(actual, ready=False)
+    return found
+
+
 def vm_actual(reference: Any, values: dict[str, Any], networks: dict[str, str]) -> VmActual:
     """Turn the collected properties of one VM into plain data."""
     name = unquote(values.get("name", ""))
@@ -163,6 +180,8 @@ def vm_actual(reference: Any, values: dict[str, Any], networks: dict[str, str]) 
     devices = list(config.hardware.device)
     scsi = {device.key: device for device in devices if isinstance(device, vim.vm.device.VirtualSCSIController)}
     video = next((device for device in devices if isinstance(device, vim.vm.device.VirtualVideoCard)), None)
+    keys = {option.key: str(option.value) for option in config.extraConfig or ()}
+    deployed, notes = _deployed(keys, config.annotation)
     return VmActual(
         moid=reference._moId,
         name=name,
@@ -171,7 +190,10 @@ def vm_actual(reference: Any, values: dict[str, Any], networks: dict[str, str]) 
         memory_mb=config.hardware.memoryMB,
         memory_reservation_mb=(config.memoryAllocation.reservation or 0) if config.memoryAllocation else 0,
         memory_locked=bool(config.memoryReservationLockedToMax),
-        extra_config={option.key: str(option.value) for option in config.extraConfig or ()},
+        extra_config=keys | deployed,
+        deployed=deployed,
+        notes=notes,
+        customizing=bool(config.tools and config.tools.pendingCustomization),
         controllers={item.busNumber: type(item).__name__.rsplit(".", 1)[-1] for item in scsi.values()},
         controller_keys={item.busNumber: item.key for item in scsi.values()},
         disks=tuple(_disks(devices, scsi)),
@@ -188,6 +210,11 @@ def vm_actual(reference: Any, values: dict[str, Any], networks: dict[str, str]) 
         **_state(values),
         devices={device.key: device for device in devices},
     )
+
+
+def _deployed(keys: dict[str, Any], annotation: str | None) -> tuple[dict[str, str], str]:
+    """Marks that only the notes of a VM hold, with the other notes; they count until the keys have an owner."""
+    return ({}, "") if keys.get(vmx.OWNER) else ownership.read_told(annotation)
 
 
 def _datastore(path: str | None) -> str:

@@ -78,6 +78,10 @@ class VmActual:
     memory_reservation_mb: int = 0
     memory_locked: bool = False
     extra_config: Mapping[str, str] = field(default_factory=dict)
+    # Of a VM whose deployment from an OVF item is not finished: marks that only its notes hold, and the other notes.
+    deployed: Mapping[str, str] = field(default_factory=dict)
+    notes: str = ""
+    customizing: bool = False  # vCenter holds a customization for the next power-on
     controllers: Mapping[int, str] = field(default_factory=dict)  # SCSI bus number -> type of the controller
     controller_keys: Mapping[int, int] = field(default_factory=dict)  # SCSI bus number -> device key
     disks: tuple[DiskActual, ...] = ()

@@ -9,14 +9,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import Problem, TestbedError
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan import Operation, changes_anything
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.progress import Progress, Watchdog
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.reconcile import (
-    Bounds,
-    Driver,
-    Machine,
-    Reconciler,
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.machine import Bounds, Driver, Machine
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import VmActual, routable
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan import (
+    Operation,
+    changes_anything,
+    marks_of,
 )
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.progress import Progress, Watchdog
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.reconcile import Reconciler
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.wish import VmWish
 
 
 @dataclass
@@ -90,4 +92,31 @@ def story(machine: Machine, operations: Iterable[Operation]) -> dict[str, Any]:
         "seconds": {kind: round(seconds, 1) for kind, seconds in machine.seconds.items()},
         "error_code": error.error_code if error else "",
         "error": str(error) if error else "",
+    }
+
+
+def facts(wish: VmWish | None, actual: VmActual | None) -> dict[str, Any]:
+    """What later plays and reports may know of a VM."""
+    if actual is None:
+        return {"exists": False, "address": "", "power": "absent"}
+    networks = wish.lifecycle.address_networks if wish else ()
+    disks = [
+        {"name": disk.name, "uuid": found.uuid, "size_gb": found.size_kb // (1024 * 1024)}
+        for index, disk in enumerate(wish.disks if wish else ())
+        if (found := actual.data_disk(index))
+    ]
+    return {
+        "exists": True,
+        "moid": actual.moid,
+        "uuid": actual.uuid,
+        "instance_uuid": actual.instance_uuid,
+        "power": actual.power,
+        "address": routable(actual.addresses, networks),
+        "addresses": list(actual.addresses),
+        "hostname": actual.hostname,
+        "cpus": actual.cpus,
+        "memory_mb": actual.memory_mb,
+        "disks": disks,
+        "template": actual.extra_config.get("nanobanana.template", ""),
+        **marks_of(actual),
     }

@@ -43,6 +43,21 @@ def expiry(actual: VmActual, now: datetime.datetime) -> Expiry:
     return Expiry(expired=until <= now)
 
 
+def told(marks: Mapping[str, str], notes: str) -> str:
+    """The notes of a VM while it is deployed from an OVF item: its marks, and below them what stays (docs/adr/0018)."""
+    return "\n".join([*(f"{key}={value}" for key, value in marks.items()), "", notes])
+
+
+def read_told(text: str | None) -> tuple[dict[str, str], str]:
+    """Marks and other notes of told(); no marks, unless the owner's is among them."""
+    head, _blank, notes = (text or "").replace("\r\n", "\n").partition("\n\n")
+    rows = [line.partition("=") for line in head.split("\n")]
+    if not all(key in vmx.BY_KEY and key.startswith(PREFIX) and sign for key, sign, _value in rows):
+        return {}, text or ""
+    marks = {key: value for key, _sign, value in rows}
+    return (marks, notes) if marks.get(vmx.OWNER) else ({}, text or "")
+
+
 def adoptable(actual: VmActual) -> bool:
     """Whether a VM carries no mark at all, so that it may be taken over by an explicit wish."""
     marked = any(key.startswith(PREFIX) and value for key, value in actual.extra_config.items())

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import Problem, nearest
@@ -37,6 +37,7 @@ class Place:
     missing_folders: tuple[str, ...] = ()  # to be made below ``folder``, from the top down
     pod: Any = None  # the datastore cluster, where storage DRS has a say in the datastore
     policy: str = ""  # id of the storage policy, where one is wished
+    network_ids: dict[str, str] = field(default_factory=dict)  # of every network of the datacenter, by name
 
 
 class Tree:
@@ -115,10 +116,10 @@ class Resolver:
         folder, missing = self._folder(wish, center)
         pool, host = self._compute(wish, center)
         datastore, pod = self._storage(wish, center, exists)
-        networks = self._networks(wish, center)
+        networks, ids = self._networks(wish, center)
         if len(self.problems) > before or not pool or not datastore:
             return None
-        return Place(folder, pool, datastore.reference, host, networks, missing, pod)
+        return Place(folder, pool, datastore.reference, host, networks, missing, pod, network_ids=ids)
 
     def _pick(self, wish: VmWish, what: str, name: str, known: dict[str, Node]) -> Node | None:
         """The named one; without a name the only one there is."""
@@ -201,7 +202,8 @@ class Resolver:
             pool = chosen.reference if chosen else None
         return pool, host.reference if host else None
 
-    def _networks(self, wish: VmWish, center: Node) -> dict[str, Any]:
+    def _networks(self, wish: VmWish, center: Node) -> tuple[dict[str, Any], dict[str, str]]:
+        """The backings of the wished networks, and the ids of all there are."""
         kinds = ("Network", "DistributedVirtualPortgroup", "OpaqueNetwork")
         known = {node.name: node for node in self._tree.below(center, kinds)}
         backings = {}
@@ -213,7 +215,7 @@ class Resolver:
                 self.problems.append(Problem(what, "an existing network", f"no network '{network.network}'", hint))
             else:
                 backings[network.network] = self._backing(node)
-        return backings
+        return backings, {name: node.reference._moId for name, node in known.items()}
 
     def _backing(self, node: Node) -> Any:
         """What a network card's backing needs to be plugged in there."""

@@ -28,6 +28,8 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.wish im
 
 Kind = Literal[
     "clone",
+    "deploy",
+    "customize",
     "reconfigure",
     "upgrade",
     "relocate",
@@ -49,6 +51,7 @@ Kind = Literal[
 
 WORDS = {
     "clone": "clone from the template",
+    "deploy": "deploy the OVF item",
     "shutdown": "shut down the guest",
     "override": "override the cluster's",
     "snapshot": "take the snapshot",
@@ -87,15 +90,19 @@ class Marks:
     adopt: bool = False
 
 
-def plan(wish: VmWish, actual: VmActual | None, source: VmActual | None, marks: Marks) -> list[Operation]:
+def plan(
+    wish: VmWish, actual: VmActual | None, source: VmActual | None, marks: Marks, *, deploys: bool = False
+) -> list[Operation]:
     """What has to be done, in order; an empty list when vCenter matches the wish.
 
-    ``source`` is the template, needed only while the VM does not exist. Raises TestbedError where the VM may
-    not be touched (somebody else's) or cannot be changed as it stands.
+    ``source`` is the template, needed only while the VM does not exist; with ``deploys`` it is what is known of an
+    OVF item. Raises TestbedError where the VM may not be touched (somebody else's) or cannot be changed as it stands.
     """
     if actual is None:
         if source is None:
             raise ValueError("a VM that does not exist needs its template for the plan")
+        if deploys:
+            return _deploy(wish, source, marks)
         customizing = wish.customization.method == "spec"
         return _clone(wish, source, marks) + _towards_power(wish, "poweredOff", customizing=customizing)
     if not actual.ready:
@@ -107,8 +114,14 @@ def plan(wish: VmWish, actual: VmActual | None, source: VmActual | None, marks: 
         check_owner(actual, marks.owner)
     _check_source(wish, actual)
     _check_customization(wish, actual)
-    changes = tuple(compare(wish, actual))
+    changes = (
+        *_unfinished(wish, actual),
+        *compare(wish, replace(actual, extra_config={}) if actual.deployed else actual),
+    )
     reconfigure += _move(changes, wish) if moves(wish, actual) else _configure(changes)
+    customize = _customize(wish, actual)
+    reconfigure += customize
+    changes += tuple(change for operation in customize for change in operation.changes)
     if wish.lifecycle.power == "off":
         return ([] if actual.power == "poweredOff" else [Operation("power_off")]) + reconfigure
     return _around_changes(wish, actual, changes, reconfigure)
@@ -149,13 +162,8 @@ def _clone(wish: VmWish, source: VmActual, marks: Marks) -> list[Operation]:
     if wish.customization.method == "spec":
         wished[vmx.CUSTOMIZATION] = f"pending {wish.customization.spec}"
         changes.append(Change(f"extra_config.{vmx.CUSTOMIZATION}", None, wished[vmx.CUSTOMIZATION]))
-    changes += [
-        Change(f"extra_config.{key}", source.extra_config[key], "", secret=vmx.is_secret(key))
-        for key in (*vmx.GUEST_DATA, vmx.CUSTOMIZATION)
-        if source.extra_config.get(key) and key not in wished
-    ]
-    changes += _mark_changes(wish, marks)
-    changes.append(Change(f"extra_config.{vmx.TEMPLATE}", None, str(wish.template)))
+    changes += _inherited(source, wished)
+    changes += [Change(f"extra_config.{key}", None, value) for key, value in all_marks(wish, marks).items()]
     upgrade, rest = _partition(changes)
     # What the template's hardware version cannot carry comes after the upgrade, which a clone call cannot do.
     late = tuple(change for change in rest if upgrade and change.what.startswith("gpu[") and change.after)
@@ -163,14 +171,73 @@ def _clone(wish: VmWish, source: VmActual, marks: Marks) -> list[Operation]:
     return [Operation("clone", early), *_configure((*upgrade, *late))]
 
 
+def _inherited(source: VmActual, wished: Mapping[str, str]) -> list[Change]:
+    """What the source's guest was told, and the new one must not hear."""
+    return [
+        Change(f"extra_config.{key}", source.extra_config[key], "", cold=False, secret=vmx.is_secret(key))
+        for key in (*vmx.GUEST_DATA, vmx.CUSTOMIZATION)
+        if source.extra_config.get(key) and key not in wished
+    ]
+
+
+def _deploy(wish: VmWish, source: VmActual, marks: Marks) -> list[Operation]:
+    """Deploying takes a name, networks and notes, and the marks in these; the wish follows at once (docs/adr/0018).
+
+    What the VM has of itself shows only then, so the plan tells what will be, not what it changes.
+    """
+    known = replace(source, cpus=0, memory_mb=0, extra_config={})
+    changes = [replace(change, before=None) for change in compare(wish, known)]
+    changes += [Change(f"extra_config.{key}", None, value) for key, value in deployment_marks(wish, marks).items()]
+    customizing = wish.customization.method == "spec"
+    customize = _customize(wish, replace(known, extra_config=deployment_marks(wish, marks)))
+    return [
+        Operation("deploy"),
+        *_configure(changes),
+        *customize,
+        *_towards_power(wish, "poweredOff", customizing=customizing),
+    ]
+
+
+def _customize(wish: VmWish, actual: VmActual) -> list[Operation]:
+    """A deployed VM gets its specification by a call of its own, which needs the wished cards and a VM that is off."""
+    name = wish.customization.spec
+    planned = f"planned {name}"
+    if wish.customization.method != "spec" or actual.extra_config.get(vmx.CUSTOMIZATION) != planned:
+        return []
+    note = Operation("reconfigure", (Change(f"extra_config.{vmx.CUSTOMIZATION}", None, f"pending {name}"),))
+    return [note] if actual.customizing else [Operation("customize"), note]
+
+
+def _unfinished(wish: VmWish, actual: VmActual) -> list[Change]:
+    """What a deployed VM needs beyond the wish: its marks as keys, and none of them in its notes any more."""
+    if not actual.deployed:
+        return []
+    changes = _inherited(actual, extra_config(wish) | dict(actual.deployed))
+    changes += [Change(f"extra_config.{key}", None, value, cold=False) for key, value in actual.deployed.items()]
+    return [*changes, Change("annotation", None, actual.notes, cold=False)]
+
+
+def all_marks(wish: VmWish, marks: Marks) -> dict[str, str]:
+    """The marks of a VM that is made now."""
+    return {
+        vmx.OWNER: marks.owner,
+        vmx.RUN: marks.run,
+        vmx.EXPIRES: marks.expires,
+        vmx.WISH: ownership.digest(wish),
+        vmx.TEMPLATE: str(wish.template),
+    }
+
+
+def deployment_marks(wish: VmWish, marks: Marks) -> dict[str, str]:
+    """The marks of a VM that is deployed: a customization specification, if there is one, is still to be given."""
+    spec = {vmx.CUSTOMIZATION: f"planned {wish.customization.spec}"} if wish.customization.method == "spec" else {}
+    return all_marks(wish, marks) | spec
+
+
 def _mark_changes(wish: VmWish, marks: Marks) -> list[Change]:
-    rows = (
-        (vmx.OWNER, marks.owner),
-        (vmx.RUN, marks.run),
-        (vmx.EXPIRES, marks.expires),
-        (vmx.WISH, ownership.digest(wish)),
-    )
-    return [Change(f"extra_config.{key}", None, value, cold=False) for key, value in rows]
+    """The marks of a VM that is taken over: nobody knows what it was made from."""
+    rows = all_marks(wish, marks).items()
+    return [Change(f"extra_config.{key}", None, value, cold=False) for key, value in rows if key != vmx.TEMPLATE]
 
 
 def _around_changes(
@@ -180,7 +247,7 @@ def _around_changes(
 
     A suspended VM takes no changes, so it is resumed for them.
     """
-    pending = actual.extra_config.get(vmx.CUSTOMIZATION, "").startswith("pending")
+    pending = actual.extra_config.get(vmx.CUSTOMIZATION, "").startswith(("pending", "planned"))
     customizing = pending and wish.customization.method == "spec"
     resume = [Operation("power_on")] if actual.power == "suspended" and reconfigure else []
     if _needs_power_cycle(wish, actual, changes):
@@ -309,7 +376,7 @@ def diff(name: str, operations: list[Operation]) -> tuple[dict[str, Any], dict[s
     before: dict[str, Any] = {}
     after: dict[str, Any] = {}
     for operation in operations:
-        if operation.kind == "clone":
+        if operation.kind in ("clone", "deploy"):
             before["state"], after["state"] = "absent", "present"
         elif operation.kind in POWER_AFTER:
             # of several power steps, the first one says what was and the last one what will be

@@ -12,23 +12,21 @@ from __future__ import annotations
 import http.client
 import time
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
-from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import Problem, TestbedError
+from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import TestbedError
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import faults
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.jobs import Job
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.limits import Slots
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import VmActual, routable
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.machine import Bounds, Driver, Machine
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import routable
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan import Operation, customized
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.progress import Progress, Watchdog
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.sdk import vim, vmodl
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.waiting import (
     GUEST_PROPERTIES,
     TASK_PROPERTIES,
-    Watcher,
 )
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.wish import SHUTDOWN_SECONDS, VmWish
 
 MAX_STEPS = 12  # clone, two reconfigures and power-on are four; more means that the plan does not converge
 MAX_RETRIES = 20
@@ -36,40 +34,10 @@ MAX_RENEWALS = 10  # of the session in one call; more means that vCenter throws 
 LONGEST_PAUSE = 15.0  # between two looks at a VM that somebody else is changing
 CUSTOMIZATION_PAUSE = 3.0  # between two questions for the event that ends it; it takes minutes
 TASK_SECONDS = 3600
+JOB_SECONDS = 1  # longest single wait while a call runs in a thread of its own: vCenter's updates do not tell its end
 POLL_SECONDS = 5  # longest single wait: deadlines, progress and our own parent are looked at this often
 TOGETHER = ("override",)  # what vCenter does to many VMs in one task
 LOST = (OSError, http.client.HTTPException)  # the connection broke
-
-
-@dataclass(eq=False)
-class Machine:
-    """One VM on its way to the wish."""
-
-    name: str
-    wish: VmWish | None = None
-    reference: Any = None
-    actual: VmActual | None = None
-    done: list[Operation] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)  # by what it waited for
-    error: TestbedError | None = None
-    fresh: bool = False  # whether ``actual`` was read after the last thing that happened to the VM
-    plan: list[Operation] | None = None  # made from ``actual``; a VM that waits for a slot is not planned for anew
-    finished: bool = False
-    asked: bool = False  # whether the guest was asked to shut down since the VM was last powered on
-    shutdown_seconds: int = SHUTDOWN_SECONDS
-    retries: int = 0
-    settle_until: float = 0.0
-    customize_until: float = 0.0
-    task: Any = None
-    operation: Operation | None = None
-    slots: Mapping[str, int] = field(default_factory=dict)
-    began: float = 0.0
-    deadline: float = 0.0
-    wake: float = 0.0
-
-    def fail(self, code: str, expected: str, found: str, next_step: str = "") -> None:
-        """Give this VM up; the others go on."""
-        self.error = TestbedError(code, [Problem(self.name, expected, found, next_step)])
 
 
 def _is_shared(machine: Machine) -> bool:
@@ -78,49 +46,6 @@ def _is_shared(machine: Machine) -> bool:
 
 def _shuts_down(machine: Machine) -> bool:
     return machine.operation is not None and machine.operation.kind == "shutdown"
-
-
-class Driver(Protocol):
-    """What fleet gives to the reconciler."""
-
-    def read(self, machines: list[Machine]) -> None:
-        """Refresh the machines' references and actual state."""
-
-    def plan(self, machine: Machine) -> list[Operation]:
-        """What is left to do; raises TestbedError when it cannot be done."""
-
-    def start(self, machine: Machine, operation: Operation) -> Any:
-        """Start one operation in vCenter and return its task."""
-
-    def group(self, machine: Machine) -> str:
-        """What an operation of TOGETHER changes: VMs of a group share a task, and a group has one at a time."""
-
-    def start_together(self, machines: list[Machine]) -> Any:
-        """Start the next operation of these VMs, which are of one group, and return its task."""
-
-    def recover(self, machine: Machine) -> bool:
-        """Whether a fault that a mere retry does not mend is mended by planning again; may set ``machine.error``."""
-
-    def slots(self, machine: Machine, operation: Operation, slots: Slots) -> Mapping[str, int]:
-        """The slots that the operation takes."""
-
-    def customized(self, machine: Machine) -> bool:
-        """Whether the guest has been customized; raises TestbedError when that failed."""
-
-    def watcher(self) -> Watcher:
-        """A watcher in the present session."""
-
-    def renew(self) -> None:
-        """Log in again."""
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """Limits of one call: operations under way in all and by kind, and seconds for everything (0: no end)."""
-
-    concurrency: int = 32
-    limits: Mapping[str, int] = field(default_factory=dict)
-    seconds: int = 0
 
 
 class Reconciler:
@@ -162,6 +87,7 @@ class Reconciler:
             self._step_ready()
             self._begin_together()
             self._wait()
+            self._look_at_jobs()
             self._tell()
         except vim.fault.NotAuthenticated:
             self._renew()
@@ -181,7 +107,7 @@ class Reconciler:
             return  # the next round fails the same way, and pauses longer
         self._watcher = self._driver.watcher()
         for machines in self._busy.values():
-            self._watcher.watch(machines[0].task, TASK_PROPERTIES)
+            self._watch_task(machines[0].task)
         for machine in self._guests.values():
             self._watcher.watch(machine.reference, GUEST_PROPERTIES)
 
@@ -303,7 +229,11 @@ class Reconciler:
             machine.began = time.monotonic()
             machine.deadline = machine.began + TASK_SECONDS
         self._busy[task._moId] = machines
-        self._watcher.watch(task, TASK_PROPERTIES)
+        self._watch_task(task)
+
+    def _watch_task(self, task: Any) -> None:
+        if not isinstance(task, Job):
+            self._watcher.watch(task, TASK_PROPERTIES)
 
     def _begin_together(self) -> None:
         """Start one task for all VMs that are waiting for it; those that come while it runs share the next one."""
@@ -392,20 +322,33 @@ class Reconciler:
 
     def _wait(self) -> None:
         now = time.monotonic()
-        watched = [*self._working(), *self._guests.values()]
-        due = [machine.deadline for machine in watched] + [machine.wake for machine in self._settling]
+        waiting = [*self._working(), *self._guests.values()]
+        due = [machine.deadline for machine in waiting] + [machine.wake for machine in self._settling]
         if not due:
             return
-        seconds = min(float(POLL_SECONDS), max(0.0, min(due) - now))
-        if watched:
+        jobs = [machine.task for machine in self._working() if isinstance(machine.task, Job)]
+        seconds = min(float(JOB_SECONDS if jobs else POLL_SECONDS), max(0.0, min(due) - now))
+        if len(waiting) > len(jobs):
             # vCenter waits in whole seconds: a VM that is looked at again sooner must not wait for that.
             for key, values in self._watcher.wait(0 if self._settling and seconds < 1 else seconds).items():
                 self._changed(key, values)
             if self._settling and seconds < 1:
                 time.sleep(min(seconds, 0.2))
+        elif jobs:
+            jobs[0].wait(seconds)
         else:
             time.sleep(seconds)
         self._look_at_clocks(time.monotonic())
+
+    def _look_at_jobs(self) -> None:
+        for machine in [item for item in self._working() if isinstance(item.task, Job) and item.task.ended]:
+            self._release(machine)
+            try:
+                self._succeeded(machine, machine.task.result())
+            except faults.DeploymentError as error:
+                self._failed(machine, error)
+            except TestbedError as error:
+                machine.error = error
 
     def _look_at_clocks(self, now: float) -> None:
         self._ready.extend(machine for machine in self._settling if machine.wake <= now)
@@ -477,7 +420,7 @@ class Reconciler:
         machine.done.append(operation)
         if operation.kind == "power_on":
             machine.asked = False
-        if operation.kind == "clone":
+        if operation.kind in ("clone", "deploy"):
             machine.reference = result
         if operation.kind == "destroy":
             machine.reference = machine.actual = None
@@ -489,6 +432,9 @@ class Reconciler:
         meaning = faults.meaning(fault)
         if fault is None or meaning.retry or self._driver.recover(machine):
             machine.retries += 1
+            if machine.actual is not None and machine.actual.deployed:
+                self._settle(machine)  # a run that was killed deploys it, and vCenter may still copy its disks
+                return
             if machine.retries <= MAX_RETRIES:
                 self._look_again(machine)
                 return
@@ -500,11 +446,13 @@ class Reconciler:
         """The VM is being made by somebody, most likely by ourselves before we were killed."""
         now = time.monotonic()
         machine.settle_until = machine.settle_until or now + TASK_SECONDS
+        spent = now - (machine.settle_until - TASK_SECONDS)
         if now > machine.settle_until:
             found = f"none after {TASK_SECONDS} s"
-            machine.fail("unfinished", "a VM whose settings can be read", found, "remove it by hand")
+            machine.fail("unfinished", "a VM that is complete, with settings to read", found, "remove it by hand")
             return
         self._look_again(machine)
+        machine.wake = max(machine.wake, now + min(LONGEST_PAUSE, spent / 4))
 
     def _look_again(self, machine: Machine) -> None:
         machine.fresh = False

@@ -15,8 +15,8 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import 
     vm_spec,
     wish,
 )
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.machine import Bounds
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.outcome import Call, Outcome, refused, result
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.reconcile import Bounds
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.snapshot_desk import SnapshotDesk
 
 

@@ -12,6 +12,7 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.client import Session
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hosts import shared_gpus
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.limits import Slots
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.machine import Machine
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.outcome import (
     Call,
     Outcome,
@@ -25,7 +26,6 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan im
     changes_anything,
     diff,
 )
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.reconcile import Machine
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.sdk import vim
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.snapshots import Ask, Snapshot
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.waiting import Watcher

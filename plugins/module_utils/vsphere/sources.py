@@ -4,14 +4,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import Problem, TestbedError, nearest
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import lookup
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.client import Session
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import VmActual
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import NicActual, VmActual
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.ovf import OvfItem
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.placement import Node, Tree
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.sdk import vim
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.template import Template
@@ -19,12 +20,16 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.templat
 
 @dataclass(frozen=True)
 class Source:
-    """What is cloned. ``actual`` is its hardware at the snapshot, if there is one; ``committed`` counts bytes."""
+    """What is cloned. ``actual`` is its hardware at the snapshot, if there is one; ``committed`` counts bytes.
+
+    An OVF item has no VM: ``actual`` holds no more than its networks.
+    """
 
     actual: VmActual
     reference: Any
     snapshot: Any = None
     committed: int = 0
+    package: OvfItem | None = None
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,8 @@ class Sources:
         self._content = session.content
         self._stub = session.instance._stub  # pyVmomi offers no public way from an id to an object
 
-    def find(self, wanted: Iterable[Template]) -> dict[Template, Source]:
-        """The source of each template.
+    def find(self, wanted: Mapping[Template, str]) -> dict[Template, Source]:
+        """The source of each template, for VMs in that resource pool (its id).
 
         Raises TestbedError (``unknown_template``) that names everything that does not exist, with the nearest
         that does, and (same code) everything that cannot be cloned that way.
@@ -59,15 +64,20 @@ class Sources:
         templates = sorted(set(wanted), key=str)
         references: dict[Template, Any] = {}
         problems: list[Problem] = []
-        items = [template for template in templates if template.library]
+        packages: dict[Template, Source] = {}
+        items = {template: wanted[template] for template in templates if template.library}
         if items:
             try:
                 # Imported where it is used: Ansible's HTTP client takes longer to load than a quiet run's calls.
                 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import library
 
                 with library.rest_session(self._connection) as session:
-                    ids = library.template_vms(session, items)
-                references |= {template: vim.VirtualMachine(moid, self._stub) for template, moid in ids.items()}
+                    found_items = library.find_items(session, items)
+                for template, item in found_items.items():
+                    if isinstance(item, OvfItem):
+                        packages[template] = packaged(template, item)
+                    else:
+                        references[template] = vim.VirtualMachine(item, self._stub)
             except TestbedError as error:
                 if error.error_code != "unknown_template":
                     raise
@@ -83,7 +93,7 @@ class Sources:
         sources, unreadable = self._read(references)
         if problems or unreadable:
             raise TestbedError("unknown_template", [*problems, *unreadable])
-        return sources
+        return sources | packages
 
     def _candidates(self) -> Iterator[Candidate]:
         for reference, values in lookup.everything(
@@ -149,6 +159,12 @@ class Sources:
             actual = lookup.vm_actual(source.reference, then, self._tree.network_names)
         disks = tuple(replace(disk, has_parent=True) for disk in actual.disks)
         return replace(source, actual=replace(actual, disks=disks), snapshot=reference, committed=0)
+
+
+def packaged(template: Template, item: OvfItem) -> Source:
+    """An OVF item as a source."""
+    cards = tuple(NicActual(0, "", network) for network in item.networks)
+    return Source(VmActual(moid="", name=str(template), nics=cards), None, committed=item.size, package=item)
 
 
 def pick(template: Template, candidates: list[Candidate]) -> Candidate | Problem:

@@ -80,6 +80,10 @@ def _write_extra_config(draft: _Draft, change: Change) -> None:
     )  # an empty value removes the key
 
 
+def _write_annotation(draft: _Draft, change: Change) -> None:
+    draft.spec.annotation = change.after
+
+
 def _write_network(draft: _Draft, change: Change) -> None:
     index = int(change.what.removeprefix("networks[").removesuffix("]"))
     draft.devices.append(_nic_change(draft, index, change))
@@ -128,6 +132,7 @@ _WRITERS: dict[str, Callable[[_Draft, Change], None]] = {
     "memory_reservation_mb": _write_memory_reservation,
     "video_3d": _write_video,
     "extra_config": _write_extra_config,
+    "annotation": _write_annotation,
     "networks": _write_network,
     **{what: _hardware_writer(write) for what, write in hardware_spec.WRITERS.items()},
     "gpu": _write_gpu,

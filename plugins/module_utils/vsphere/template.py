@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.reader import Reader
 
-NAMES = ("library", "item", "inventory", "vm", "snapshot", "linked")
+NAMES = ("library", "item", "accept_eula", "inventory", "vm", "snapshot", "linked")
 FORMS = (
     "one of {library, item}, {inventory: path or name of a template}, {vm: name} and "
     "{vm: name, snapshot: name, linked: true}"
@@ -29,6 +29,7 @@ class Template:
     vm: str = ""
     snapshot: str = ""
     linked: bool = False
+    accept_eula: bool = False  # of an OVF item's license agreements
 
     def __str__(self) -> str:
         if self.inventory:
@@ -48,14 +49,15 @@ def read_template(reader: Reader, value: Any) -> Template:
         name: item for name, item in reader.mapping("template", value, NAMES).items() if item not in (None, False)
     }
     given = set(values)
-    if given <= {"library", "item"}:
-        if not given:
+    if given <= {"library", "item", "accept_eula"}:
+        if not given - {"accept_eula"}:
             if value is not None:
                 reader.bad("template", FORMS, value)
             return Template()
         return Template(
             library=reader.text("template.library", values.get("library"), empty=False),
             item=reader.text("template.item", values.get("item"), empty=False),
+            accept_eula=reader.boolean("template.accept_eula", values.get("accept_eula", False)),
         )
     if given == {"inventory"}:
         path = reader.text("template.inventory", values["inventory"], empty=False)
@@ -78,6 +80,8 @@ def _vm(reader: Reader, values: dict[str, Any]) -> str:
 
 
 def _way_out(given: set[str]) -> str:
+    if "accept_eula" in given and "library" not in given:
+        return "leave accept_eula out: only an OVF item of a library has license agreements"
     if "linked" in given and "vm" not in given:
         return "a linked clone is made from the snapshot of a VM, never from a template: name vm and snapshot"
     if "linked" in given and "snapshot" not in given:

@@ -50,7 +50,7 @@ VM_SPEC: dict[str, Any] = {
     "template": {
         "type": "dict",
         "options": {name: text() for name in ("library", "item", "inventory", "vm", "snapshot")}
-        | {"linked": {"type": "bool"}},
+        | {name: {"type": "bool"} for name in ("linked", "accept_eula")},
     },
     "cpus": number(),
     "memory_mb": number(),

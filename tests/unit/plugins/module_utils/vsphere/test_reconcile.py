@@ -3,18 +3,21 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
-from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import TestbedError
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import reconcile
+from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import TestbedError, one_problem
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import faults, reconcile
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.jobs import Job
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.limits import Slots
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.machine import Bounds, Machine
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import VmActual
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan import Operation
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.progress import Watchdog
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.reconcile import Bounds, Machine, Reconciler
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.reconcile import Reconciler
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.wish import parse_wishes
 from pyVmomi import vim, vmodl
 
@@ -621,3 +624,108 @@ def test_vms_that_cannot_be_read_fail_alone(vcenter: FakeVcenter) -> None:
     assert todo[0].finished
     assert todo[1].error is refused
     assert vcenter.left == set()
+
+
+class Deploying(FakeVcenter):
+    """A vCenter whose VMs are deployed from OVF items: by calls that answer at their end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers: dict[str, list[Callable[[], Any]]] = {}
+
+    def plan(self, machine: Machine) -> list[Operation]:
+        if machine.actual is None and machine.name in self.answers:
+            return [Operation("deploy"), Operation("power_on")]
+        return super().plan(machine)
+
+    def start(self, machine: Machine, operation: Operation) -> Any:
+        if operation.kind != "deploy":
+            return super().start(machine, operation)
+        self.started.append(f"{machine.name} deploy")
+        answer = self.answers[machine.name].pop(0)
+
+        def work() -> Reference:
+            made = answer()
+            self.vms[machine.name] = VmActual(f"vm-{machine.name}", machine.name)
+            return made or Reference(f"vm-{machine.name}")
+
+        return Job(machine.name, work)
+
+
+@pytest.fixture
+def deploying(monkeypatch: pytest.MonkeyPatch) -> Deploying:
+    fake = Deploying()
+    monkeypatch.setattr(reconcile, "time", fake)
+    return fake
+
+
+def failing(error: Exception) -> Callable[[], None]:
+    def answer() -> None:
+        raise error
+
+    return answer
+
+
+def test_a_call_that_answers_at_its_end_does_not_hold_up_the_others(deploying: Deploying) -> None:
+    gate = threading.Event()
+    deploying.answers = {"a": [lambda: gate.wait(30) and None], "b": [lambda: None]}
+    todo = machines("a", "b", "c")
+    started = deploying.start
+
+    def start(machine: Machine, operation: Operation) -> Any:
+        if machine.name == "c" and operation.kind == "power_on":
+            gate.set()  # "a" can end only now
+        return started(machine, operation)
+
+    deploying.start = start  # type: ignore[method-assign]
+    run(deploying, todo)
+    assert [machine.error for machine in todo] == [None, None, None]
+    assert deploying.started.index("c power_on") < deploying.started.index("a power_on")
+    assert deploying.left == set()
+
+
+def test_a_deployment_that_failed_is_that_vm_s_error_alone(deploying: Deploying) -> None:
+    deploying.answers = {
+        "a": [failing(faults.DeploymentError("no space"))],
+        "b": [failing(one_problem("rest_refused", "vCenter", "access", "HTTP 403"))],
+        "c": [lambda: None],
+    }
+    todo = machines("a", "b", "c")
+    run(deploying, todo)
+    assert [machine.error.error_code if machine.error else "" for machine in todo] == [
+        "deploy_failed",
+        "rest_refused",
+        "",
+    ]
+    assert "no space" in str(todo[0].error)
+
+
+@pytest.mark.parametrize("kind", [faults.DeploymentLostError, faults.DeploymentConflictError])
+def test_a_deployment_without_an_answer_is_looked_for_and_tried_again(
+    deploying: Deploying, kind: type[faults.DeploymentError]
+) -> None:
+    def made_and_lost() -> None:
+        deploying.vms["b"] = VmActual("vm-b", "b")
+        raise kind("gone")
+
+    deploying.answers = {"a": [failing(kind("gone")), lambda: None], "b": [made_and_lost]}
+    todo = machines("a", "b")
+    run(deploying, todo)
+    assert [machine.error for machine in todo] == [None, None]
+    assert sorted(deploying.started) == ["a deploy", "a deploy", "a power_on", "b deploy", "b power_on"]
+
+
+def test_a_bug_in_such_a_call_is_not_hidden(deploying: Deploying) -> None:
+    deploying.answers = {"a": [failing(KeyError("oops"))]}
+    with pytest.raises(KeyError, match="oops"):
+        run(deploying, machines("a"))
+
+
+def test_who_is_still_deploying_is_waited_for_long(deploying: Deploying) -> None:
+    """A run that was killed deploys it: vCenter refuses all else until the disks are copied."""
+    deploying.vms["a"] = VmActual("vm-a", "a", deployed={"nanobanana.owner": "lab"})
+    deploying.faults["a"] = [vim.fault.TaskInProgress()] * 60
+    todo = machines("a")
+    run(deploying, todo)
+    assert todo[0].error is None
+    assert deploying.now > 600

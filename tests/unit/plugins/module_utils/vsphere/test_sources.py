@@ -35,6 +35,7 @@ def wished(template: Any, **fields: Any) -> VmWish:
     ("template", "text"),
     [
         ({"library": "lib", "item": "base"}, "lib/base"),
+        ({"library": "lib", "item": "base", "accept_eula": True}, "lib/base"),
         ({"inventory": "base"}, "inventory:base"),
         ({"inventory": "templates/base/"}, "inventory:templates/base"),
         ({"vm": "golden"}, "vm:golden"),
@@ -56,6 +57,12 @@ def test_each_form_has_one_text(template: dict[str, Any], text: str) -> None:
         ("golden", ["vm_template: expected a mapping"]),
         ({"library": "lib"}, ["vm_template.item: expected a text; found nothing"]),
         ({"library": "lib", "item": "base", "vm": "golden"}, ["found 'item, library, vm'", "leave out"]),
+        ({"inventory": "base", "accept_eula": True}, ["only an OVF item of a library has license agreements"]),
+        (
+            {"library": "lib", "item": "base", "accept_eula": "maybe"},
+            ["vm_template.accept_eula: expected true or false"],
+        ),
+        ({"accept_eula": True}, ["vm_template: expected one of {library, item}"]),
         ({"inventory": "base", "vm": "golden"}, ["leave out what belongs to another form"]),
         ({"inventory": "base", "linked": True}, ["never from a template"]),
         ({"inventory": "base", "snapshot": "clean", "linked": True}, ["never from a template"]),
