@@ -19,7 +19,6 @@ from pyVmomi import vim
 
 from tests.integration.conftest import BIN, ROOT, Lab, wait_for, wish
 from tests.integration.test_fleet import session, vm_names, writes
-from tests.integration.test_fleet_privileges import limited
 from tests.integration.test_fleet_storm import play
 
 pytestmark = pytest.mark.integration
@@ -209,17 +208,6 @@ def test_an_unfinished_vm_is_removed_and_reaped_like_any_other(lab: Lab) -> None
     assert not lab.fleet(state="absent", all_owned=True, expired_only=True).changed
     assert lab.fleet(state="absent", all_owned=True).changed
     assert vm_names(lab) == []
-
-
-def test_the_role_is_enough(lab: Lab) -> None:
-    login = limited(lab)
-    since = len(lab.calls())
-    assert lab.fleet(packaged("a"), check=True, **login).changed
-    outcome = lab.fleet(packaged("a"), **login)
-    assert outcome.error is None
-    assert not lab.fleet(packaged("a"), **login).changed
-    assert lab.fleet(state="absent", all_owned=True, **login).changed
-    assert not [call for call in lab.calls()[since:] if call["fault"]]
 
 
 CUSTOM = {"method": "spec", "spec": "vcsim-linux"}
