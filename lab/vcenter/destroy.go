@@ -45,6 +45,9 @@ func (l *lab) destroy(ctx *simulator.Context, vm *simulator.VirtualMachine) *fai
 	_, failed = l.inner(ctx, body.(*methods.Destroy_TaskBody).Res.Returnval)
 	if failed == nil {
 		l.dropOverrides(ctx, vm.Self)
+		l.authorization(func(manager *simulator.AuthorizationManager) { // what was granted on it goes with it
+			manager.SetEntityPermissions(&types.SetEntityPermissions{Entity: vm.Self})
+		})
 	}
 	l.showSpace(ctx)
 	return failed

@@ -51,13 +51,18 @@ class DrivingAction(ActionBase):
         from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import sdk
 
         # A worker's parent is ansible-playbook: when it is killed, the worker and the module live on.
-        args.setdefault("watch_pid", os.getppid())
+        parent = os.getppid()
+        args.setdefault("watch_pid", parent)
         with _shown_progress(self._task.action.rpartition(".")[2]) as file:
             args.setdefault("progress_file", str(file))
-            if not (sdk.HAS_PYVMOMI and here.possible(self, variables)):
-                return result | self._module(args, variables)
-            work = self.work()
-            return result | here.run(work.argument_spec(), args, work.run, check=self._task.check_mode)
+            if sdk.HAS_PYVMOMI and here.possible(self, variables):
+                work = self.work()
+                result |= here.run(work.argument_spec(), args, work.run, check=self._task.check_mode)
+            else:
+                result |= self._module(args, variables)
+        if os.getppid() != parent:
+            os._exit(1)  # nobody takes the result: Ansible's worker would wait for ever to hand it over
+        return result
 
     def _module(self, args: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         return dict(self._execute_module(module_name=self._task.action, module_args=args, task_vars=variables))

@@ -17,11 +17,24 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import T
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import lookup, ownership
 from pyVmomi import vim
 
-from tests.integration.conftest import BIN, ROOT, Lab, wait_for, wish
+from tests.integration.conftest import BIN, ROOT, Lab, give_role, wait_for, wish
 from tests.integration.test_fleet import session, vm_names, writes
 from tests.integration.test_fleet_storm import play
 
 pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module", autouse=True)
+def second_network(lab: Lab) -> None:
+    """Packages with two networks are plugged into one more than the lab's login is granted."""
+    with session(lab) as content:
+        (network,) = [
+            found
+            for found, values in lookup.everything(content, {vim.Network: ["name"]})
+            if values["name"] == "VM Network"
+        ]
+        give_role(content, network, "network")
+
 
 OFF = {"lifecycle": {"power": "off"}}
 PLAIN = {"library": "nano-banana", "item": "nano-banana-baseline-ovf"}

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -57,6 +58,16 @@ def start(lab: Lab, file: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, cwd=ROOT, env=lab.env, stdout=quiet, stderr=quiet)
 
 
+def workers(parent: int) -> list[int]:
+    """The processes that a process has forked."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if int(file.read_text().rpartition(")")[2].split()[1]) == parent:
+                found.append(int(file.parent.name))
+    return found
+
+
 def wait_for_clones(lab: Lab, count: int) -> None:
     for _look in range(600):
         if clones(lab) >= count:
@@ -98,6 +109,8 @@ def test_a_module_whose_ansible_was_killed_stops_starting_operations(stormy: Lab
     since = clones(stormy)
     killed = start(stormy, play(stormy, tmp_path, list(vms)))
     wait_for_clones(stormy, since + 10)
+    left = workers(killed.pid)
+    assert left, "the worker is not there: nothing is proven about its end"
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait()
     time.sleep(6)  # the module looks at its parent every few seconds
@@ -105,6 +118,7 @@ def test_a_module_whose_ansible_was_killed_stops_starting_operations(stormy: Lab
     time.sleep(4)
     assert clones(stormy) == stopped_at, "it still clones"
     assert stopped_at - since < MANY, "it was done before it could stop"
+    assert not [pid for pid in left if Path(f"/proc/{pid}").exists()], "a worker waits for ever"
     stormy.fleet(state="absent", all_owned=True)
     assert vm_names(stormy) == []
 
