@@ -223,6 +223,33 @@ def test_an_unfinished_vm_is_removed_and_reaped_like_any_other(lab: Lab) -> None
     assert vm_names(lab) == []
 
 
+PLACE = wish("a")["placement"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "does"),
+    [
+        ({"placement": PLACE | {"storage_policy": "gold"}}, "storage_policy"),
+        ({"placement": PLACE | {"drs": "manual"}}, "override the cluster's placement.drs"),
+        (
+            {"disks": [], "gpu": [{"mode": "static", "model": "A10"}]},
+            "override the cluster's placement.drs, placement.ha",
+        ),
+    ],
+    ids=["policy", "override", "static GPU"],
+)
+def test_what_a_clone_call_carries_comes_before_the_first_power_on(lab: Lab, fields: dict[str, Any], does: str) -> None:
+    wanted = packaged("a", **fields)
+    assert lab.fleet(wanted, check=True).changed
+    outcome = lab.fleet(wanted)
+    assert outcome.error is None
+    operations = outcome.vms["a"]["operations"]
+    assert operations[0] == "deploy the OVF item"
+    assert does in ", ".join(operations[1:-1])
+    assert operations[-1] == "power on"
+    assert not lab.fleet(wanted).changed
+
+
 CUSTOM = {"method": "spec", "spec": "vcsim-linux"}
 CUSTOM_MARKS = MARKS | {"nanobanana.customization": "planned vcsim-linux"}
 

@@ -175,6 +175,14 @@ SOURCES = [
             {"inventory": "nano-banana-baseline-template"},
         ),
         (
+            "OVF item",
+            {"library": "nano-banana", "item": "nano-banana-baseline-ovf"},
+            [],
+            "nano-banana/nano-banana-baseline-ovf",
+            [False],
+            {"inventory": "nano-banana-baseline-template"},
+        ),
+        (
             "template by its path",
             {"inventory": "nano-banana/nano-banana-baseline-template"},
             [],
