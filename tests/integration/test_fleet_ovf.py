@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module", autouse=True)
-def second_network(lab: Lab) -> None:
+def second_network(lab: Lab) -> Iterator[None]:
     """Packages with two networks are plugged into one more than the lab's login is granted."""
     with session(lab) as content:
         (network,) = [
@@ -34,6 +34,8 @@ def second_network(lab: Lab) -> None:
             if values["name"] == "VM Network"
         ]
         give_role(content, network, "network")
+        yield
+        content.authorizationManager.RemoveEntityPermission(network, "VSPHERE.LOCAL\\testbed", False)
 
 
 OFF = {"lifecycle": {"power": "off"}}
