@@ -456,7 +456,7 @@ def test_a_qemu_that_ends_at_once_says_why(tmp_path: Path) -> None:
     with pytest.raises(GuestError, match="QEMU has no buslogic controller"):
         bench.do("power_on", replace(vm, disks=(replace(vm.disks[0], controller="buslogic"),)))
     bench.do("power_on", vm)
-    with pytest.raises(GuestError, match="non-migratable device .*nvme"):
+    with pytest.raises(GuestError, match=r"non-migratable device .*nvme"):
         nvme = Disk(2001, 0, "nvme", 1 << 20, DATA_DISK.uuid)
         bench.do("power_off", vm)
         bench.do("power_on", replace(vm, disks=(*vm.disks, nvme)))
