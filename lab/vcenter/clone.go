@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"maps"
 	"slices"
 	"time"
 
@@ -73,8 +74,10 @@ func (l *lab) clone(
 	var host types.ManagedObjectReference
 	var copied types.VirtualMachineConfigSpec
 	var template string
+	var origin map[int32]bool
 	ctx.WithLock(source, func() {
-		host, copied, template = *source.Runtime.Host, specOf(source), l.machine(source.Self).template
+		known := l.machine(source.Self)
+		host, copied, template, origin = *source.Runtime.Host, specOf(source), known.template, maps.Clone(known.origin)
 		if source.Config.Template {
 			template = source.Name
 		}
@@ -83,14 +86,17 @@ func (l *lab) clone(
 	if failed != nil {
 		return nil, failed
 	}
-	return l.create(ctx, func() (types.AnyType, *failure) {
+	var m *machine
+	clone, failed := l.create(ctx, func() (types.AnyType, *failure) {
 		if taken := l.child(ctx, folder, r.Name); taken != nil { // by a clone that was faster
 			return nil, duplicateName(r.Name, *taken)
 		}
 		body := folder.CreateVMTask(ctx, request)
 		return l.inner(ctx, body.(*methods.CreateVM_TaskBody).Res.Returnval)
 	}, func(clone *simulator.VirtualMachine) *failure {
-		l.machine(clone.Self).template = template
+		m = l.machine(clone.Self)
+		m.busy.Lock() // before anybody sees it: it cannot start without its content
+		m.template, m.origin = template, origin
 		renewIdentity(clone)
 		if isLinked(r) {
 			linkDisks(clone, source)
@@ -113,6 +119,13 @@ func (l *lab) clone(
 		}
 		return nil
 	})
+	if m != nil {
+		defer m.busy.Unlock()
+	}
+	if failed != nil {
+		return nil, failed
+	}
+	return clone, l.copyContent(ctx, source, clone, r)
 }
 
 // bareClone makes a VM with the source's hardware. The simulator's own clone does the same, and waits for it by looking
@@ -222,8 +235,7 @@ func (l *lab) create(
 	}
 	vm := l.registry.Get(result.(types.ManagedObjectReference)).(*simulator.VirtualMachine)
 	if failed := complete(vm); failed != nil {
-		body := vm.DestroyTask(ctx, &types.Destroy_Task{This: vm.Self})
-		_, _ = l.inner(ctx, body.(*methods.Destroy_TaskBody).Res.Returnval)
+		l.discard(ctx, vm)
 		return nil, failed
 	}
 	return vm, nil

@@ -35,11 +35,11 @@ func (l *lab) destroy(ctx *simulator.Context, vm *simulator.VirtualMachine) *fai
 	if state == poweredOn {
 		return invalidPowerState(state, poweredOff)
 	}
-	if m.driven.Load() {
-		if err := l.driver.call("destroy", guest, nil); err != nil {
+	if m.told.Load() != nil {
+		if err := l.driver.call("destroy", guest, nil, nil); err != nil {
 			return systemError(err.Error())
 		}
-		m.driven.Store(false)
+		m.told.Store(nil)
 	}
 	body := vm.DestroyTask(ctx, &types.Destroy_Task{This: vm.Self})
 	_, failed = l.inner(ctx, body.(*methods.Destroy_TaskBody).Res.Returnval)
@@ -81,14 +81,36 @@ func (l *lab) forget(ref types.ManagedObjectReference) {
 	m := l.machines[ref]
 	delete(l.machines, ref)
 	l.mutex.Unlock()
-	if m == nil || !m.driven.Swap(false) {
+	if m == nil {
 		return
 	}
-	go func() {
-		if err := l.driver.call("destroy", guestVM{Moid: ref.Value, Name: ref.Value}, nil); err != nil {
-			log.Printf("destroy %s: %v", ref.Value, err)
-		}
-	}()
+	if guest := m.told.Swap(nil); guest != nil {
+		go func() {
+			if err := l.driver.call("destroy", *guest, nil, nil); err != nil {
+				log.Printf("destroy %s: %v", ref.Value, err)
+			}
+		}()
+	}
+}
+
+// UnregisterVM takes a VM out of the inventory. Its disks stay, as the files of such a VM do on a datastore.
+func (d *desk) UnregisterVM(ctx *simulator.Context, r *types.UnregisterVM) soap.HasFault {
+	vm, failed := d.vm(r.This)
+	if failed != nil {
+		return &methods.UnregisterVMBody{Fault_: failed.soap()}
+	}
+	m, release, failed := d.occupy(vm)
+	if failed != nil {
+		return &methods.UnregisterVMBody{Fault_: failed.soap()}
+	}
+	defer release()
+	guest := m.told.Swap(nil)
+	var answer soap.HasFault
+	ctx.WithLock(vm, func() { answer = vm.UnregisterVM(ctx, r) })
+	if answer.Fault() != nil {
+		m.told.Store(guest)
+	}
+	return answer
 }
 
 // RefreshDatastore keeps the size that the inventory gave; the simulator would set its own.

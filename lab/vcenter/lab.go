@@ -55,12 +55,26 @@ type lab struct {
 
 // machine is what the lab knows of a VM besides its managed object.
 type machine struct {
-	busy          sync.Mutex    // one operation at a time, in order of arrival
-	template      string        // what it was cloned from
-	customization customization // guarded by the VM's lock
-	starting      bool          // a power-on is under way; guarded by the VM's lock
-	importing     atomic.Bool   // its disks are still copied
-	driven        atomic.Bool   // the driver has heard of it and must hear when it goes
+	busy      sync.RWMutex            // one operation at a time, in order of arrival; clones of it share it
+	template  string                  // what it was cloned from
+	importing atomic.Bool             // its disks are still copied
+	told      atomic.Pointer[guestVM] // what the driver heard of it last; nil: nothing, and it need not hear when it goes
+
+	// The rest is guarded by the VM's lock.
+	customization customization
+	starting      bool              // a power-on is under way
+	reverting     bool              // the driver ends its run and starts another one: its events do not turn the VM off
+	ended         bool              // they would have, while it was reverting
+	origin        map[int32]bool    // by device key: the disks whose content began as a template's system disk
+	written       map[string]string // guestinfo keys that the guest wrote, with what they were before ("" for none)
+	points        map[types.ManagedObjectReference]point
+}
+
+// point is what the lab knows of a snapshot besides its managed object.
+type point struct {
+	id      string // the driver's name for it
+	origin  map[int32]bool
+	written map[string]string
 }
 
 func newLab(o options) (*lab, error) {

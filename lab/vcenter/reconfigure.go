@@ -26,7 +26,7 @@ func (d *desk) ReconfigVMTask(ctx *simulator.Context, r *types.ReconfigVM_Task) 
 func (l *lab) reconfigure(
 	ctx *simulator.Context, vm *simulator.VirtualMachine, spec types.VirtualMachineConfigSpec,
 ) *failure {
-	_, release, failed := l.occupy(vm)
+	m, release, failed := l.occupy(vm)
 	if failed != nil {
 		return failed
 	}
@@ -51,7 +51,7 @@ func (l *lab) reconfigure(
 	if failed != nil || !on {
 		return failed
 	}
-	if err := l.driver.call("reconfigure", guest, nil); err != nil {
+	if err := l.drive(m, "reconfigure", guest, nil, nil); err != nil {
 		return systemError(err.Error())
 	}
 	return nil
@@ -110,6 +110,11 @@ func (l *lab) configure(ctx *simulator.Context, vm *simulator.VirtualMachine, sp
 	ctx.Update(vm, []types.PropertyChange{
 		{Name: "config.extraConfig", Val: mergeExtraConfig(vm.Config.ExtraConfig, extra)},
 	})
+	m := l.machine(vm.Self)
+	m.noteDevices(spec.DeviceChange)
+	for _, option := range extra {
+		delete(m.written, option.GetOptionValue().Key) // now the client's
+	}
 	tidyDevices(vm)
 	l.associate(vm, &spec, before)
 	describeGuest(vm)

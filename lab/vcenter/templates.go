@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/vmware/govmomi/object"
+	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25"
 	"github.com/vmware/govmomi/vim25/types"
 )
@@ -50,6 +51,8 @@ func (l *lab) buildTemplate(client *vim25.Client, t template, host types.Managed
 		l.templates = map[string]types.ManagedObjectReference{}
 	}
 	l.templates[t.Name] = ref
+	vm := l.registry.Get(ref).(*simulator.VirtualMachine)
+	fork(l.service.Context).WithLock(vm, func() { l.machine(ref).isOrigin(diskKeys(vm)...) })
 	return object.NewVirtualMachine(client, ref).MarkAsTemplate(ctx)
 }
 
