@@ -31,7 +31,7 @@ var answered = map[string]map[string]bool{
 		"RebootGuest", "ReconfigVM_Task", "CloneVM_Task", "Destroy_Task", "CreateSnapshot_Task", "CreateSnapshotEx_Task",
 		"CustomizeVM_Task", "RevertToCurrentSnapshot_Task", "RelocateVM_Task", "RemoveAllSnapshots_Task", "UnregisterVM"),
 	"VirtualMachineSnapshot": set("RevertToSnapshot_Task", "RemoveSnapshot_Task"),
-	"Folder":                 set("CreateVM_Task"),
+	"Folder":                 set("CreateVM_Task", "Destroy_Task"),
 	"ClusterComputeResource": set("ReconfigureComputeResource_Task"),
 	"Datastore":              set("RefreshDatastore"),
 	"EnvironmentBrowser":     set("QueryConfigTarget"),

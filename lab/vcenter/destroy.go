@@ -12,6 +12,12 @@ import (
 )
 
 func (d *desk) DestroyTask(ctx *simulator.Context, r *types.Destroy_Task) soap.HasFault {
+	if folder, ok := d.registry.Get(r.This).(*simulator.Folder); ok {
+		task := d.startTask(ctx, folder, "Destroy_Task", func(ctx *simulator.Context) (types.AnyType, *failure) {
+			return nil, d.destroyFolder(ctx, folder)
+		})
+		return &methods.Destroy_TaskBody{Res: &types.Destroy_TaskResponse{Returnval: task}}
+	}
 	vm, failed := d.vm(r.This)
 	if failed != nil {
 		return &methods.Destroy_TaskBody{Fault_: failed.soap()}
@@ -20,6 +26,27 @@ func (d *desk) DestroyTask(ctx *simulator.Context, r *types.Destroy_Task) soap.H
 		return nil, d.destroy(ctx, vm)
 	})
 	return &methods.Destroy_TaskBody{Res: &types.Destroy_TaskResponse{Returnval: task}}
+}
+
+// destroyFolder takes the VMs and folders in a folder along, which the simulator leaves behind where nobody sees them.
+func (l *lab) destroyFolder(ctx *simulator.Context, folder *simulator.Folder) *failure {
+	var children []types.ManagedObjectReference
+	ctx.WithLock(folder, func() { children = append(children, folder.ChildEntity...) })
+	for _, ref := range children {
+		var failed *failure
+		switch child := l.registry.Get(ref).(type) {
+		case *simulator.VirtualMachine:
+			failed = l.destroy(ctx, child)
+		case *simulator.Folder:
+			failed = l.destroyFolder(ctx, child)
+		}
+		if failed != nil {
+			return failed
+		}
+	}
+	body := folder.DestroyTask(ctx, &types.Destroy_Task{This: folder.Self})
+	_, failed := l.inner(ctx, body.(*methods.Destroy_TaskBody).Res.Returnval)
+	return failed
 }
 
 // destroy removes the guest before the VM: a guest that cannot be removed keeps its VM, by which one can try again.

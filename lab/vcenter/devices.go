@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 
 	"github.com/google/uuid"
@@ -73,20 +74,24 @@ func (l *lab) prepareDevices(vm *simulator.VirtualMachine, changes []types.BaseV
 			device.ControllerKey = key
 		}
 		var failed *failure
-		if spec.Operation == types.VirtualDeviceConfigSpecOperationAdd {
+		switch spec.Operation {
+		case types.VirtualDeviceConfigSpecOperationAdd:
 			key := device.Key
 			if failed = l.prepareAdded(vm, devices, spec, index); failed == nil && key < 0 {
 				renamed[key] = device.Key
 			}
 			devices = append(devices, spec.Device)
-		} else {
+		default:
 			failed = l.prepareKnown(vm, devices, spec, index)
+			if spec.Operation == types.VirtualDeviceConfigSpecOperationRemove {
+				devices = without(devices, device.Key) // what is added after it may take its place
+			}
 		}
 		if failed != nil {
 			return failed
 		}
 	}
-	return nil
+	return checkControllers(vm, devices, changes)
 }
 
 func (l *lab) prepareAdded(
@@ -157,6 +162,9 @@ func (l *lab) prepareKnown(
 		}
 		return nil
 	}
+	if reflect.TypeOf(found) != reflect.TypeOf(spec.Device) {
+		return invalidDevice(index, "device") // its type is what it is; another one takes its place as another device
+	}
 	old, wish := found.GetVirtualDevice(), spec.Device.GetVirtualDevice()
 	if wish.Backing == nil {
 		wish.Backing = old.Backing
@@ -170,8 +178,8 @@ func (l *lab) prepareKnown(
 	switch device := spec.Device.(type) {
 	case *types.VirtualDisk:
 		completeDisk(device, found)
-		if known, ok := found.(*types.VirtualDisk); ok && hasParent(known) && diskBytes(device) > diskBytes(known) {
-			return invalidDevice(index, "device.capacityInKB")
+		if known, ok := found.(*types.VirtualDisk); ok {
+			return checkSize(device, known, index)
 		}
 	case *types.VirtualPCIPassthrough:
 		return l.prepareGPU(vm, devices, device, index)

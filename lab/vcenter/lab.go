@@ -160,7 +160,7 @@ func (h registryHook) UpdateObject(_ *simulator.Context, object mo.Reference, _ 
 	h.lab.noteChange(object.Reference())
 }
 
-// RemoveObject tells the driver about VMs that go without Destroy_Task, with their folder for example.
+// RemoveObject tells the driver about VMs that go without Destroy_Task, such as a clone that could not be completed.
 func (h registryHook) RemoveObject(_ *simulator.Context, ref types.ManagedObjectReference) {
 	h.lab.noteChange(ref)
 	if ref.Type == "VirtualMachine" {

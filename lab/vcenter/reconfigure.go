@@ -69,6 +69,8 @@ func checkReconfigure(
 		return duplicateName(spec.Name, *taken)
 	case vm.Config.Template && (len(spec.ExtraConfig) > 0 || len(spec.DeviceChange) > 0):
 		return notSupported("The operation is not supported on a template.")
+	case vm.Runtime.PowerState == suspended && len(spec.DeviceChange) > 0:
+		return invalidPowerState(suspended, poweredOff) // the suspended guest has its devices open
 	case on && spec.NumCPUs != 0 && spec.NumCPUs != hardware.NumCPU && !enabled(vm.Config.CpuHotAddEnabled):
 		return &failure{&types.CpuHotPlugNotSupported{}, "CPU hot plug is not supported for this virtual machine."}
 	case on && spec.MemoryMB != 0 && int32(spec.MemoryMB) != hardware.MemoryMB && !enabled(vm.Config.MemoryHotAddEnabled):

@@ -75,7 +75,7 @@ func (l *lab) snapshot(
 	}
 	with := arguments{"snapshot": at.id, "memory": request.Memory}
 	if err := l.drive(m, "snapshot", guest, with, nil); err != nil {
-		return nil, snapshotFailed(err.Error())
+		return nil, systemError(err.Error())
 	}
 	if !request.Memory {
 		state = poweredOff
@@ -119,11 +119,6 @@ func eachSnapshot(info *types.VirtualMachineSnapshotInfo, visit func(*types.Virt
 	if info != nil {
 		walk(info.RootSnapshotList)
 	}
-}
-
-func snapshotFailed(reason string) *failure {
-	message := "An error occurred while taking a snapshot: " + reason
-	return &failure{&types.GenericVmConfigFault{Reason: reason}, message}
 }
 
 func (d *desk) RemoveSnapshotTask(ctx *simulator.Context, r *types.RemoveSnapshot_Task) soap.HasFault {
