@@ -4,7 +4,6 @@ package main
 
 import (
 	"bytes"
-	"maps"
 	"slices"
 	"time"
 
@@ -74,15 +73,22 @@ func (l *lab) clone(
 	var host types.ManagedObjectReference
 	var copied types.VirtualMachineConfigSpec
 	var template string
-	var origin map[int32]bool
+	var at point
+	var config *types.VirtualMachineConfigInfo
 	ctx.WithLock(source, func() {
-		known := l.machine(source.Self)
-		host, copied, template, origin = *source.Runtime.Host, specOf(source), known.template, maps.Clone(known.origin)
+		host, template = *source.Runtime.Host, l.machine(source.Self).template
 		if source.Config.Template {
 			template = source.Name
 		}
+		if config, at = l.cloned(source, r.Spec.Snapshot); config != nil {
+			copied = specOf(config)
+			copied.ExtraConfig = mergeExtraConfig(copied.ExtraConfig, takenBack(at.written))
+		}
 	})
-	request, failed := l.bareClone(ctx, source, r, host)
+	if config == nil {
+		return nil, notFound(*r.Spec.Snapshot)
+	}
+	request, failed := l.bareClone(ctx, source, config, r, host)
 	if failed != nil {
 		return nil, failed
 	}
@@ -96,10 +102,10 @@ func (l *lab) clone(
 	}, func(clone *simulator.VirtualMachine) *failure {
 		m = l.machine(clone.Self)
 		m.busy.Lock() // before anybody sees it: it cannot start without its content
-		m.template, m.origin = template, origin
+		m.template, m.origin = template, at.origin
 		renewIdentity(clone)
 		if isLinked(r) {
-			linkDisks(clone, source)
+			linkDisks(clone, config)
 		} else {
 			unlinkDisks(clone)
 		}
@@ -131,7 +137,8 @@ func (l *lab) clone(
 // bareClone makes a VM with the source's hardware. The simulator's own clone does the same, and waits for it by looking
 // every 10 ms while nobody else can clone.
 func (l *lab) bareClone(
-	ctx *simulator.Context, source *simulator.VirtualMachine, r *types.CloneVM_Task, host types.ManagedObjectReference,
+	ctx *simulator.Context, source *simulator.VirtualMachine, from *types.VirtualMachineConfigInfo, r *types.CloneVM_Task,
+	host types.ManagedObjectReference,
 ) (*types.CreateVM_Task, *failure) {
 	location, bare := r.Spec.Location, &types.CreateVM_Task{This: r.Folder}
 	config := &bare.Config
@@ -140,14 +147,14 @@ func (l *lab) bareClone(
 			location.Pool = source.ResourcePool
 		}
 		var path object.DatastorePath
-		path.FromString(source.Config.Files.VmPathName)
+		path.FromString(from.Files.VmPathName)
 		if location.Datastore != nil {
 			path.Datastore = l.registry.Get(*location.Datastore).(*simulator.Datastore).Name
 		}
 		path.Path = r.Name
-		hardware := source.Config.Hardware
+		hardware := from.Hardware
 		*config = types.VirtualMachineConfigSpec{
-			Name: r.Name, Version: source.Config.Version, GuestId: source.Config.GuestId,
+			Name: r.Name, Version: from.Version, GuestId: from.GuestId,
 			Files:   &types.VirtualMachineFileInfo{VmPathName: path.String()},
 			NumCPUs: hardware.NumCPU, MemoryMB: int64(hardware.MemoryMB), NumCoresPerSocket: hardware.NumCoresPerSocket,
 			VirtualICH7MPresent: hardware.VirtualICH7MPresent, VirtualSMCPresent: hardware.VirtualSMCPresent,

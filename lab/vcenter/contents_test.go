@@ -122,6 +122,8 @@ func TestAClonesDisksComeFromTheSnapshotThatItNames(t *testing.T) {
 	source := tl.running("source")
 	tl.must(source.CreateSnapshot(ctx, "clean", "", false, false))
 	id := tl.driverID(source)
+	// What has changed since then is not the clones'.
+	tl.must(tl.reconfigure(source, types.VirtualMachineConfigSpec{Annotation: "later", DeviceChange: dataDisk(1)}), nil)
 	for _, linked := range []bool{true, false} {
 		spec := types.VirtualMachineCloneSpec{Snapshot: tl.properties(source).Snapshot.CurrentSnapshot}
 		if linked {
@@ -132,6 +134,11 @@ func TestAClonesDisksComeFromTheSnapshotThatItNames(t *testing.T) {
 		want := fmt.Sprintf("linked=%v snapshot=%s source=%s", linked, id, tl.instance(source))
 		if got := tl.lastArguments("clone"); got != want {
 			t.Errorf("got %s, expected %s", got, want)
+		}
+		requests := tl.guests.asked("clone")
+		clone := tl.properties(tl.template(fmt.Sprintf("linked-%v", linked)))
+		if disks := requests[len(requests)-1].VM.Disks; len(disks) != 1 || clone.Config.Annotation != "" {
+			t.Errorf("disks are %+v, annotation is %q", disks, clone.Config.Annotation)
 		}
 	}
 }

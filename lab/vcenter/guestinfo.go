@@ -35,15 +35,15 @@ func (l *lab) takeGuestInfo(ctx *simulator.Context, vm *simulator.VirtualMachine
 
 // forgetWritten brings back what the guest had written over. The caller holds the VM's lock.
 func (l *lab) forgetWritten(ctx *simulator.Context, vm *simulator.VirtualMachine, m *machine) {
-	l.mergeOptions(ctx, vm, m.unwritten())
+	l.mergeOptions(ctx, vm, takenBack(m.written))
 	m.written = nil
 }
 
-// unwritten are the changes that take back what the guest wrote.
-func (m *machine) unwritten() []types.BaseOptionValue {
+// takenBack are the changes that undo what a guest wrote.
+func takenBack(written map[string]string) []types.BaseOptionValue {
 	var changes []types.BaseOptionValue
-	for _, key := range slices.Sorted(maps.Keys(m.written)) {
-		changes = append(changes, &types.OptionValue{Key: key, Value: m.written[key]})
+	for _, key := range slices.Sorted(maps.Keys(written)) {
+		changes = append(changes, &types.OptionValue{Key: key, Value: written[key]})
 	}
 	return changes
 }

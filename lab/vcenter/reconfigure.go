@@ -232,8 +232,7 @@ func (l *lab) reserveRunning(vm *simulator.VirtualMachine, spec types.VirtualMac
 }
 
 // specOf is what a clone takes over from its source besides what the simulator copies.
-func specOf(vm *simulator.VirtualMachine) types.VirtualMachineConfigSpec {
-	config := vm.Config
+func specOf(config *types.VirtualMachineConfigInfo) types.VirtualMachineConfigSpec {
 	spec := types.VirtualMachineConfigSpec{
 		Annotation: config.Annotation, Firmware: config.Firmware, AlternateGuestName: config.AlternateGuestName,
 		BootOptions: config.BootOptions, LatencySensitivity: config.LatencySensitivity,
