@@ -125,12 +125,13 @@ func (l *lab) clone(
 		}
 		return nil
 	})
-	if m != nil {
-		defer m.busy.Unlock()
-	}
 	if failed != nil {
+		if m != nil {
+			m.busy.Unlock()
+		}
 		return nil, failed
 	}
+	defer l.release(m, clone)
 	return clone, l.copyContent(ctx, source, clone, r)
 }
 
@@ -291,7 +292,7 @@ func (l *lab) createVM(
 	request := *r
 	request.Config = bare
 	spec.Uuid, spec.InstanceUuid, spec.Name, spec.Files = "", "", "", nil
-	return l.create(ctx, func() (types.AnyType, *failure) {
+	vm, failed := l.create(ctx, func() (types.AnyType, *failure) {
 		body := folder.CreateVMTask(ctx, &request)
 		return l.inner(ctx, body.(*methods.CreateVM_TaskBody).Res.Returnval)
 	}, func(vm *simulator.VirtualMachine) *failure {
@@ -300,6 +301,10 @@ func (l *lab) createVM(
 		}
 		return l.configure(ctx, vm, spec)
 	})
+	if failed == nil {
+		l.keep.save(vm)
+	}
+	return vm, failed
 }
 
 func (l *lab) child(ctx *simulator.Context, folder *simulator.Folder, name string) *types.ManagedObjectReference {

@@ -92,7 +92,13 @@ func (l *lab) occupy(vm *simulator.VirtualMachine) (m *machine, release func(), 
 		m.busy.Unlock()
 		return nil, nil, &failure{&types.TaskInProgress{}, "The operation is not allowed while the disks are copied."}
 	}
-	return m, m.busy.Unlock, nil
+	return m, func() { l.release(m, vm) }, nil
+}
+
+// release ends an operation on a VM: what it has changed is kept before the next one begins, and before its task ends.
+func (l *lab) release(m *machine, vm *simulator.VirtualMachine) {
+	l.keep.save(vm)
+	m.busy.Unlock()
 }
 
 // forget drops what the lab knew of a VM that is gone, and has its guest removed where nobody did that before.
@@ -100,6 +106,7 @@ func (l *lab) forget(ref types.ManagedObjectReference) {
 	l.memory.release(ref)
 	l.space.release(ref)
 	l.policies.release(ref)
+	l.keep.forget(ref)
 	go l.dropOverrides(fork(l.service.Context), ref) // not here: who removes a VM holds locks
 	if l.gpus.release(ref) {
 		go l.showUsers(fork(l.service.Context)) // not here: who removes a VM holds locks

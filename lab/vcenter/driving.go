@@ -11,8 +11,14 @@ import (
 )
 
 // drive has the driver do something to a VM. From then on the driver has something of the VM's, and must hear when it goes.
-func (l *lab) drive(m *machine, operation string, guest guestVM, with arguments, applied func()) error {
-	m.told.Store(&guest)
+// A VM is kept before its guest can change anything, except a clone, which is kept when its content is there.
+func (l *lab) drive(
+	vm *simulator.VirtualMachine, operation string, guest guestVM, with arguments, applied func(),
+) error {
+	l.machine(vm.Self).told.Store(&guest)
+	if operation != "clone" {
+		l.keep.save(vm)
+	}
 	return l.driver.call(operation, guest, with, applied)
 }
 
@@ -56,7 +62,7 @@ func (l *lab) askForCopy(
 	}
 	var guest guestVM
 	ctx.WithLock(clone, func() { guest = l.describe(clone) })
-	if err := l.drive(l.machine(clone.Self), "clone", guest, with, nil); err != nil {
+	if err := l.drive(clone, "clone", guest, with, nil); err != nil {
 		return systemError(err.Error())
 	}
 	return nil

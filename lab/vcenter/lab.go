@@ -41,6 +41,8 @@ type lab struct {
 	ovfItems  map[string]*ovfItem                     // by id of the library item
 	tokens    ovfTokens
 
+	keep *keeper // nil where nothing is kept
+
 	overriding sync.Mutex // held while the settings of single VMs in the cluster change
 
 	creating sync.Mutex         // held while a VM is made: one at a time, never during a driver call
@@ -56,6 +58,7 @@ type lab struct {
 // machine is what the lab knows of a VM besides its managed object.
 type machine struct {
 	busy      sync.RWMutex            // one operation at a time, in order of arrival; clones of it share it
+	keeping   sync.Mutex              // held while its record is written
 	template  string                  // what it was cloned from
 	importing atomic.Bool             // its disks are still copied
 	told      atomic.Pointer[guestVM] // what the driver heard of it last; nil: nothing, and it need not hear when it goes
@@ -107,15 +110,21 @@ func newLab(o options) (*lab, error) {
 	if l.work, err = os.MkdirTemp(o.work, "datastore-"); err != nil {
 		return nil, fmt.Errorf("flag -work: %w", err)
 	}
+	if o.keep != "" {
+		if l.keep, err = newKeeper(&l, o.keep); err != nil {
+			return nil, err
+		}
+	}
 	if err := l.build(); err != nil {
-		l.close()
+		_ = os.RemoveAll(l.work)
 		return nil, err
 	}
 	return &l, nil
 }
 
-// close removes the datastore's files.
+// close removes the datastore's files, and writes what is kept.
 func (l *lab) close() {
+	l.keep.close()
 	_ = os.RemoveAll(l.work)
 }
 
@@ -149,20 +158,25 @@ func (h registryHook) PutObject(_ *simulator.Context, object mo.Reference) {
 	vm, ok := object.(*simulator.VirtualMachine)
 	// A VM without a host is one that CreateVM is making right now; others come here when they change folders.
 	if !ok || vm.Runtime.Host != nil || h.lab.newborn == nil {
+		h.lab.keep.note(object.Reference())
 		return
 	}
 	h.lab.unlock = h.lab.registry.AcquireLock(h.lab.newborn, vm)
 	completeNewborn(vm)
 }
 
-func (h registryHook) UpdateObject(_ *simulator.Context, object mo.Reference, _ []types.PropertyChange) {
+func (h registryHook) UpdateObject(_ *simulator.Context, object mo.Reference, changes []types.PropertyChange) {
 	h.lab.endings.noteUpdate(object.Reference())
+	h.lab.keep.noteChange(object.Reference(), changes)
 	h.lab.noteChange(object.Reference())
 }
 
 // RemoveObject tells the driver about VMs that go without Destroy_Task, such as a clone that could not be completed.
 func (h registryHook) RemoveObject(_ *simulator.Context, ref types.ManagedObjectReference) {
 	h.lab.noteChange(ref)
+	if ref.Type == "Folder" {
+		h.lab.keep.note(ref)
+	}
 	if ref.Type == "VirtualMachine" {
 		h.lab.forget(ref)
 	}

@@ -184,6 +184,7 @@ func (l *lab) importOVF(ctx *simulator.Context, wanted ovfDeployment) (types.Any
 		ctx.Update(vm, []types.PropertyChange{{Name: "disabledMethod", Val: []string(nil)}})
 	})
 	l.machine(vm.Self).importing.Store(false)
+	l.keep.save(vm)
 	return vm.Self, nil
 }
 

@@ -146,7 +146,7 @@ func (l *lab) powerOn(ctx *simulator.Context, vm *simulator.VirtualMachine, host
 	}
 	time.Sleep(l.delay)
 	l.mishaps.pause("PowerOnVM_Task")
-	err := l.drive(m, operation, guest, nil, func() { l.setPower(ctx, vm, poweredOn) })
+	err := l.drive(vm, operation, guest, nil, func() { l.setPower(ctx, vm, poweredOn) })
 	ctx.WithLock(vm, func() { m.starting = false })
 	if err != nil {
 		l.releaseHost(ctx, vm)
@@ -163,7 +163,7 @@ func (l *lab) powerOn(ctx *simulator.Context, vm *simulator.VirtualMachine, host
 }
 
 func (l *lab) powerOff(ctx *simulator.Context, vm *simulator.VirtualMachine) *failure {
-	m, release, failed := l.occupy(vm)
+	_, release, failed := l.occupy(vm)
 	if failed != nil {
 		return failed
 	}
@@ -174,7 +174,7 @@ func (l *lab) powerOff(ctx *simulator.Context, vm *simulator.VirtualMachine) *fa
 	if before == poweredOff {
 		return invalidPowerState(before, poweredOff)
 	}
-	if err := l.drive(m, "power_off", guest, nil, func() { l.setPower(ctx, vm, poweredOff) }); err != nil {
+	if err := l.drive(vm, "power_off", guest, nil, func() { l.setPower(ctx, vm, poweredOff) }); err != nil {
 		return systemError(err.Error())
 	}
 	return nil
@@ -185,7 +185,7 @@ func (l *lab) whileOn(
 	ctx *simulator.Context, vm *simulator.VirtualMachine, operation string, state types.VirtualMachinePowerState,
 	applied func(),
 ) *failure {
-	m, release, failed := l.occupy(vm)
+	_, release, failed := l.occupy(vm)
 	if failed != nil {
 		return failed
 	}
@@ -202,7 +202,7 @@ func (l *lab) whileOn(
 			return failed
 		}
 	}
-	if err := l.drive(m, operation, guest, nil, applied); err != nil {
+	if err := l.drive(vm, operation, guest, nil, applied); err != nil {
 		return systemError(err.Error())
 	}
 	return nil

@@ -26,7 +26,7 @@ func (d *desk) ReconfigVMTask(ctx *simulator.Context, r *types.ReconfigVM_Task) 
 func (l *lab) reconfigure(
 	ctx *simulator.Context, vm *simulator.VirtualMachine, spec types.VirtualMachineConfigSpec,
 ) *failure {
-	m, release, failed := l.occupy(vm)
+	_, release, failed := l.occupy(vm)
 	if failed != nil {
 		return failed
 	}
@@ -51,7 +51,7 @@ func (l *lab) reconfigure(
 	if failed != nil || !on {
 		return failed
 	}
-	if err := l.drive(m, "reconfigure", guest, nil, nil); err != nil {
+	if err := l.drive(vm, "reconfigure", guest, nil, nil); err != nil {
 		return systemError(err.Error())
 	}
 	return nil

@@ -118,7 +118,7 @@ func (l *lab) revertGuest(
 		l.clearFacts(ctx, vm) // those of the run that ends; the next one's come while the driver works
 	})
 	with := arguments{"snapshot": at.id, "power": string(power)}
-	err := l.drive(m, "revert", guest, with, func() {
+	err := l.drive(vm, "revert", guest, with, func() {
 		var now types.VirtualMachinePowerState
 		ctx.WithLock(vm, func() { m.reverting, now = false, vm.Runtime.PowerState })
 		if now == power {

@@ -74,7 +74,7 @@ func (l *lab) snapshot(
 		return nil, failed
 	}
 	with := arguments{"snapshot": at.id, "memory": request.Memory}
-	if err := l.drive(m, "snapshot", guest, with, nil); err != nil {
+	if err := l.drive(vm, "snapshot", guest, with, nil); err != nil {
 		return nil, systemError(err.Error())
 	}
 	if !request.Memory {
@@ -97,11 +97,17 @@ func (l *lab) recordSnapshot(
 	ctx.WithLock(vm, func() {
 		l.machine(vm.Self).keep(ref, at)
 		// The simulator reads the power state now, and the guest may have gone off since the driver took the snapshot.
+		var made *types.VirtualMachineSnapshotTree
+		highest := int32(0)
 		eachSnapshot(vm.Snapshot, func(tree *types.VirtualMachineSnapshotTree) {
 			if tree.Snapshot == ref {
-				tree.State = state
+				made = tree
+			} else {
+				highest = max(highest, tree.Id)
 			}
 		})
+		// It counts from 1 again for a VM that was kept from an earlier start, too.
+		made.State, made.Id = state, max(made.Id, highest+1)
 		chainDisks(vm)
 	})
 	return ref, nil
@@ -194,7 +200,7 @@ func (l *lab) removeSnapshot(
 	var guest guestVM
 	var at point
 	ctx.WithLock(vm, func() { guest, at = l.describe(vm), m.points[ref] })
-	if err := l.drive(m, "remove_snapshot", guest, arguments{"snapshot": at.id}, nil); err != nil {
+	if err := l.drive(vm, "remove_snapshot", guest, arguments{"snapshot": at.id}, nil); err != nil {
 		return systemError(err.Error())
 	}
 	body := snapshot.RemoveSnapshotTask(ctx, &types.RemoveSnapshot_Task{This: ref})
