@@ -15,9 +15,13 @@ import (
 func (l *lab) drive(
 	vm *simulator.VirtualMachine, operation string, guest guestVM, with arguments, applied func(),
 ) error {
-	l.machine(vm.Self).told.Store(&guest)
-	if operation != "clone" {
+	news := l.machine(vm.Self).told.Swap(&guest) == nil
+	switch {
+	case operation == "clone":
+	case news:
 		l.keep.save(vm)
+	default:
+		l.keep.saveChanged(vm)
 	}
 	return l.driver.call(operation, guest, with, applied)
 }

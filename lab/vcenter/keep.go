@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"hash/maphash"
@@ -102,15 +101,21 @@ func (k *keeper) note(ref types.ManagedObjectReference) {
 	}
 }
 
-// noteChange is note for a change of these properties: what runs in a guest changes often, and is not kept.
+// noteChange is note for a change of what is kept. The list of devices alone changes with the power state: which of them are
+// connected.
 func (k *keeper) noteChange(ref types.ManagedObjectReference, changes []types.PropertyChange) {
 	if k == nil {
 		return
 	}
 	if slices.ContainsFunc(changes, func(change types.PropertyChange) bool {
 		name, _, _ := strings.Cut(change.Name, ".")
-		return name == "config" || name == "name" || name == "resourcePool" || name == "snapshot" || name == "runtime" &&
-			change.Name == "runtime.host"
+		switch name {
+		case "config":
+			return change.Name != "config.hardware.device"
+		case "name", "resourcePool", "snapshot":
+			return true
+		}
+		return change.Name == "runtime.host"
 	}) {
 		k.note(ref)
 	}
@@ -162,29 +167,41 @@ func (k *keeper) save(vm *simulator.VirtualMachine) {
 	if m.importing.Load() || k.lab.registry.Get(vm.Self) == nil {
 		return
 	}
-	record, err := k.lab.record(fork(k.lab.service.Context), vm)
+	k.mutex.Lock()
+	delete(k.dirty, vm.Self) // what changes from here on is noted again
+	k.mutex.Unlock()
+	name, content, err := k.lab.record(fork(k.lab.service.Context), vm)
 	if err == nil {
-		err = k.write(vm.Self, record)
+		err = k.write(vm.Self, name, content)
 	}
 	if err != nil {
 		log.Printf("keep %s: %v", vm.Self.Value, err)
 	}
 }
 
-func (k *keeper) write(ref types.ManagedObjectReference, record keptVM) error {
-	var text bytes.Buffer
-	if err := types.NewJSONEncoder(&text).Encode(&record); err != nil {
-		return err
+// saveChanged is save for a VM that may be written already as it is.
+func (k *keeper) saveChanged(vm *simulator.VirtualMachine) {
+	if k == nil {
+		return
 	}
-	digest := maphash.Bytes(k.seed, text.Bytes())
-	file := filepath.Join(k.folder, record.Config.InstanceUuid+".json")
+	k.mutex.Lock()
+	current := k.files[vm.Self] != "" && !k.dirty[vm.Self]
+	k.mutex.Unlock()
+	if !current {
+		k.save(vm)
+	}
+}
+
+func (k *keeper) write(ref types.ManagedObjectReference, name string, content []byte) error {
+	digest := maphash.Bytes(k.seed, content)
+	file := filepath.Join(k.folder, name)
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
 	old := k.files[ref]
 	if k.gone[ref] || old == file && k.written[ref] == digest {
 		return nil
 	}
-	if err := replaceFile(file, text.Bytes()); err != nil {
+	if err := replaceFile(file, content); err != nil {
 		return err
 	}
 	if old != "" && old != file {

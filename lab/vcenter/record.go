@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"maps"
 	"slices"
 	"time"
@@ -63,22 +64,11 @@ type keptSnapshot struct {
 	Children    []keptSnapshot                  `json:"children"`
 }
 
-// record is what is kept of a VM: a copy, as it would be if it were off.
-func (l *lab) record(ctx *simulator.Context, vm *simulator.VirtualMachine) (keptVM, error) {
+// record is what is kept of a VM, as its file's name and content.
+func (l *lab) record(ctx *simulator.Context, vm *simulator.VirtualMachine) (name string, content []byte, err error) {
 	var parent, pool, host *types.ManagedObjectReference
+	ctx.WithLock(vm, func() { parent, pool, host = vm.Parent, vm.ResourcePool, vm.Runtime.Host })
 	kept := keptVM{Format: keptFormat}
-	policies := l.policies.of(vm.Self)
-	for _, device := range slices.Sorted(maps.Keys(policies)) {
-		kept.Policies = append(kept.Policies, keptPolicy{device, policies[device]})
-	}
-	var err error
-	ctx.WithLock(vm, func() {
-		parent, pool, host = vm.Parent, vm.ResourcePool, vm.Runtime.Host
-		err = l.recordOwn(vm, &kept)
-	})
-	if err != nil {
-		return kept, err
-	}
 	// Not under the VM's lock: the simulator takes a folder's lock first.
 	if parent != nil {
 		kept.Folder, _ = l.folderPath(*parent)
@@ -86,47 +76,46 @@ func (l *lab) record(ctx *simulator.Context, vm *simulator.VirtualMachine) (kept
 	if pool != nil {
 		kept.Pool, _ = l.pathBelow(l.places.pool, *pool)
 	}
-	if host, ok := l.registry.Get(*host).(*simulator.HostSystem); ok {
-		kept.Host = host.Name
+	if host != nil {
+		if known, ok := l.registry.Get(*host).(*simulator.HostSystem); ok {
+			kept.Host = known.Name
+		}
 	}
-	return kept, nil
+	policies := l.policies.of(vm.Self)
+	for _, device := range slices.Sorted(maps.Keys(policies)) {
+		kept.Policies = append(kept.Policies, keptPolicy{device, policies[device]})
+	}
+	var text bytes.Buffer
+	ctx.WithLock(vm, func() {
+		l.recordOwn(vm, &kept)
+		err = types.NewJSONEncoder(&text).Encode(&kept) // here, because it is no copy
+	})
+	return kept.Config.InstanceUuid + ".json", text.Bytes(), err
 }
 
 // recordOwn is the part that the VM's lock guards.
-func (l *lab) recordOwn(vm *simulator.VirtualMachine, kept *keptVM) error {
+func (l *lab) recordOwn(vm *simulator.VirtualMachine, kept *keptVM) {
 	m := l.machine(vm.Self)
 	kept.From, kept.Told, kept.Origin = m.template, m.told.Load() != nil, sortedKeys(m.origin)
 	kept.Customization = keptCustomization{m.customization.pending, m.customization.hostname, m.customization.address}
-	config := *vm.Config
-	config.ExtraConfig = mergeExtraConfig(config.ExtraConfig, takenBack(m.written)) // it will be off when it comes back
-	if err := copyConfig(config, &kept.Config); err != nil {
-		return err
-	}
-	for _, device := range kept.Config.Hardware.Device {
-		if connectable := device.GetVirtualDevice().Connectable; connectable != nil {
-			connectable.Connected = false
+	kept.Config = *vm.Config
+	kept.Config.Name = vm.Name // the simulator renames a VM, and not its configuration
+	// It will be off when it comes back.
+	kept.Config.ExtraConfig = mergeExtraConfig(vm.Config.ExtraConfig, takenBack(m.written))
+	networks := map[string]string{}
+	l.nameNetworks(vm.Config.Hardware.Device, networks)
+	if vm.Snapshot != nil {
+		kept.Snapshots = l.recordSnapshots(m, vm.Snapshot.RootSnapshotList, networks)
+		if current := vm.Snapshot.CurrentSnapshot; current != nil {
+			kept.Current = m.points[*current].id
 		}
 	}
-	kept.Config.Name = vm.Name // the simulator renames a VM, and not its configuration
-	networks := map[string]string{}
-	l.nameNetworks(kept.Config.Hardware.Device, networks)
-	defer func() { kept.Networks = pairs(networks) }()
-	if vm.Snapshot == nil {
-		return nil
-	}
-	var err error
-	if kept.Snapshots, err = l.recordSnapshots(m, vm.Snapshot.RootSnapshotList, networks); err != nil {
-		return err
-	}
-	if current := vm.Snapshot.CurrentSnapshot; current != nil {
-		kept.Current = m.points[*current].id
-	}
-	return nil
+	kept.Networks = pairs(networks)
 }
 
 func (l *lab) recordSnapshots(
 	m *machine, trees []types.VirtualMachineSnapshotTree, networks map[string]string,
-) ([]keptSnapshot, error) {
+) []keptSnapshot {
 	var kept []keptSnapshot
 	for _, tree := range trees {
 		at := m.points[tree.Snapshot]
@@ -136,18 +125,13 @@ func (l *lab) recordSnapshots(
 			Config: &types.VirtualMachineConfigInfo{},
 		}
 		if snapshot, ok := l.registry.Get(tree.Snapshot).(*simulator.VirtualMachineSnapshot); ok {
-			if err := copyConfig(snapshot.Config, one.Config); err != nil {
-				return nil, err
-			}
+			one.Config = &snapshot.Config
 			l.nameNetworks(one.Config.Hardware.Device, networks)
 		}
-		var err error
-		if one.Children, err = l.recordSnapshots(m, tree.ChildSnapshotList, networks); err != nil {
-			return nil, err
-		}
+		one.Children = l.recordSnapshots(m, tree.ChildSnapshotList, networks)
 		kept = append(kept, one)
 	}
-	return kept, nil
+	return kept
 }
 
 func (l *lab) nameNetworks(devices object.VirtualDeviceList, networks map[string]string) {

@@ -267,6 +267,9 @@ func (l *lab) hostNamed(name string) *types.ManagedObjectReference {
 // adapt puts this vCenter's references in place of the earlier one's.
 func (l *lab) adapt(config *types.VirtualMachineConfigInfo, networks map[string]string) {
 	for _, device := range config.Hardware.Device {
+		if connectable := device.GetVirtualDevice().Connectable; connectable != nil {
+			connectable.Connected = false
+		}
 		switch device := device.(type) {
 		case *types.VirtualDisk:
 			if backing, ok := device.Backing.(*types.VirtualDiskFlatVer2BackingInfo); ok {
