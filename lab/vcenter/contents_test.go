@@ -89,7 +89,13 @@ func TestOnlyADriverThatKnowsTheSourceCopiesIt(t *testing.T) {
 	if tl.guests.asked("clone") != nil {
 		t.Error("copied from a template that never ran")
 	}
+	other := types.VirtualMachineConfigSpec{InstanceUuid: "50001111-2222-3333-4444-555566667777"}
+	tl.must(tl.reconfigure(source, other), nil)
 	tl.must(source.PowerOn(ctx))
+	other.InstanceUuid = "50001111-2222-3333-4444-555566668888"
+	if found, _ := tl.fault(tl.reconfigure(source, other), nil); !is[*types.NotSupported](found) {
+		t.Errorf("another name for its disks: %#v", found)
+	}
 	task, err := tl.cloneOf(source, "copy", types.VirtualMachineCloneSpec{})
 	tl.must(task, err)
 	if want := "linked=false snapshot= source=" + tl.instance(source); tl.lastArguments("clone") != want {

@@ -161,10 +161,13 @@ func (k *keeper) save(vm *simulator.VirtualMachine) {
 	if !ready {
 		return
 	}
+	if k.lab.registry.Get(vm.Self) == nil {
+		return
+	}
 	m := k.lab.machine(vm.Self)
 	m.keeping.Lock() // so that nothing older replaces what is newer
 	defer m.keeping.Unlock()
-	if m.importing.Load() || k.lab.registry.Get(vm.Self) == nil {
+	if m.importing.Load() {
 		return
 	}
 	k.mutex.Lock()

@@ -26,7 +26,7 @@ func (d *desk) ReconfigVMTask(ctx *simulator.Context, r *types.ReconfigVM_Task) 
 func (l *lab) reconfigure(
 	ctx *simulator.Context, vm *simulator.VirtualMachine, spec types.VirtualMachineConfigSpec,
 ) *failure {
-	_, release, failed := l.occupy(vm)
+	m, release, failed := l.occupy(vm)
 	if failed != nil {
 		return failed
 	}
@@ -40,6 +40,10 @@ func (l *lab) reconfigure(
 	on := false
 	ctx.WithLock(vm, func() {
 		if failed = checkReconfigure(vm, spec, taken); failed != nil {
+			return
+		}
+		if id := spec.InstanceUuid; id != "" && id != vm.Config.InstanceUuid && m.told.Load() != nil {
+			failed = notSupported("The instance UUID is the name of the virtual machine's disks in the lab: it cannot change.")
 			return
 		}
 		spec.ChangeVersion = ""
