@@ -30,6 +30,7 @@ type lab struct {
 	users     sessionUsers
 	work      string
 	memory    memoryLedger
+	placed    placedVMs
 	gpus      gpuLedger
 	space     spaceLedger
 	policies  policyLedger
@@ -142,6 +143,7 @@ func (h registryHook) PutObject(_ *simulator.Context, object mo.Reference) {
 }
 
 func (h registryHook) UpdateObject(_ *simulator.Context, object mo.Reference, _ []types.PropertyChange) {
+	h.lab.placed.touch(object.Reference())
 	h.lab.endings.noteUpdate(object.Reference())
 	h.lab.noteChange(object.Reference())
 }
@@ -150,6 +152,7 @@ func (h registryHook) UpdateObject(_ *simulator.Context, object mo.Reference, _ 
 func (h registryHook) RemoveObject(_ *simulator.Context, ref types.ManagedObjectReference) {
 	h.lab.noteChange(ref)
 	if ref.Type == "VirtualMachine" {
+		h.lab.placed.touch(ref)
 		h.lab.forget(ref)
 	}
 }
