@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 
 from lab.guests.base import Driver, GuestError, GuestState, Vm
 
-PROTOCOL = 1
+PROTOCOL = 2
 LINE_LIMIT = 32 << 20  # bytes: user data travels inside the line
 log = logging.getLogger("lab.protocol")
 
@@ -67,7 +67,7 @@ class Server:
             self._writer.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
 
 
-Operation = Callable[[Vm], Awaitable[None]]
+Operation = Callable[..., Awaitable[None]]
 
 
 def operations_of(driver: Driver) -> dict[str, Operation]:
@@ -81,6 +81,10 @@ def operations_of(driver: Driver) -> dict[str, Operation]:
         "resume": driver.resume,
         "reconfigure": driver.reconfigure,
         "destroy": driver.destroy,
+        "clone": driver.clone,
+        "snapshot": driver.snapshot,
+        "revert": driver.revert,
+        "remove_snapshot": driver.remove_snapshot,
     }
 
 
@@ -98,7 +102,11 @@ async def _perform(request: dict[str, Any], operations: Mapping[str, Operation])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise GuestError(f"{operation}: vm is not as the protocol says: {type(error).__name__} {error}") from error
     log.info("%s %s %s", operation, vm.moid, vm.name)
-    await operations[operation](vm)
+    try:
+        doing = operations[operation](vm, **(request.get("arguments") or {}))
+    except TypeError as error:  # from the call alone: nothing has run before it is awaited
+        raise GuestError(f"{operation}: arguments are not as the protocol says: {error}") from error
+    await doing
 
 
 def _request(line: bytes) -> dict[str, Any]:

@@ -19,7 +19,8 @@ class FakeGuest:
 
 class FakeDriver(Driver):
     """Addresses come from 198.18.0.0/15, which no real network uses. `fail` maps an operation to the error that it
-    raises; `seconds` is what each operation takes; `calls` records (operation, moid) at its start and its end."""
+    raises; `seconds` is what each operation takes; `calls` records (operation, moid) at its start and its end,
+    `arguments` what came with the operations that take some."""
 
     def __init__(self, emit: Emit, seconds: float = 0.0, fail: dict[str, str] | None = None) -> None:
         super().__init__(emit)
@@ -27,6 +28,7 @@ class FakeDriver(Driver):
         self.fail = fail or {}
         self.guests: dict[str, FakeGuest] = {}
         self.calls: list[tuple[str, str]] = []
+        self.arguments: list[tuple[str | bool, ...]] = []
         self._given = 0
 
     async def power_on(self, vm: Vm) -> None:
@@ -65,10 +67,27 @@ class FakeDriver(Driver):
         await self._do("destroy", vm)
         self.guests.pop(vm.moid, None)
 
+    async def clone(self, vm: Vm, source: str, linked: bool, snapshot: str) -> None:
+        await self._do("clone", vm, source, linked, snapshot)
+
+    async def snapshot(self, vm: Vm, snapshot: str, memory: bool) -> None:
+        await self._do("snapshot", vm, snapshot, memory)
+
+    async def revert(self, vm: Vm, snapshot: str, power: str) -> None:
+        guest = await self._do("revert", vm, snapshot, power)
+        if power == POWERED_ON and guest.power == POWERED_OFF:
+            guest.hostname = make_seed(vm).hostname
+        self._set(vm, power)
+
+    async def remove_snapshot(self, vm: Vm, snapshot: str) -> None:
+        await self._do("remove_snapshot", vm, snapshot)
+
     async def close(self) -> None:
         return
 
-    async def _do(self, operation: str, vm: Vm) -> FakeGuest:
+    async def _do(self, operation: str, vm: Vm, *arguments: str | bool) -> FakeGuest:
+        if arguments:
+            self.arguments.append((operation, *arguments))
         self.calls.append((f"{operation} begins", vm.moid))
         await asyncio.sleep(self.seconds)
         self.calls.append((f"{operation} ends", vm.moid))

@@ -133,6 +133,11 @@ class PodmanDriver(Driver):
                 await self._podman("rm", "--force", "--time", "0", guest.container)
             shutil.rmtree(self._folder_of(vm), ignore_errors=True)
 
+    async def revert(self, vm: Vm, snapshot: str, power: str) -> None:
+        if power == POWERED_OFF and vm.moid not in self.guests:
+            return  # it never ran
+        await super().revert(vm, snapshot, power)
+
     async def close(self) -> None:
         for guest in self.guests.values():
             self._stop_watch(guest)

@@ -27,9 +27,9 @@ class Client:
         self._file.close()
         self._socket.close()
 
-    def ask(self, operation: str, vm: dict[str, Any]) -> int:
+    def ask(self, operation: str, vm: dict[str, Any], **arguments: Any) -> int:
         self._last += 1
-        request = {"id": self._last, "op": operation, "vm": vm}
+        request = {"id": self._last, "op": operation, "vm": vm, "arguments": arguments}
         self._socket.sendall(json.dumps(request).encode() + b"\n")
         return self._last
 
@@ -37,8 +37,8 @@ class Client:
         self._read_until(lambda: number in self._replies, seconds, f"a reply to request {number}")
         return self._replies.pop(number)
 
-    def do(self, operation: str, vm: dict[str, Any]) -> dict[str, Any]:
-        return self.reply(self.ask(operation, vm))
+    def do(self, operation: str, vm: dict[str, Any], **arguments: Any) -> dict[str, Any]:
+        return self.reply(self.ask(operation, vm, **arguments))
 
     def event(self, moid: str, seconds: float = 30, **wanted: Any) -> dict[str, Any]:
         """The first event for `moid`, read or still to come, whose guest has the wanted fields; takes it out, and

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lab.guests.base import GuestState, Vm
+from lab.guests.base import Disk, GuestState, Vm
 from lab.guests.fake import FakeDriver
 from lab.protocol import LINE_LIMIT, Server
 from lab.tests.helpers import vm
@@ -76,7 +76,9 @@ def test_requests_for_one_vm_keep_their_order_and_those_for_several_overlap() ->
         (b'{"id": 2, "op": "power_on"}', 2, "vm is not as the protocol says"),
         (b'{"id": 3, "op": "power_on", "vm": {"name": "a"}}', 3, "moid"),
         (b'{"id": 4, "op": "power_on", "vm": {"moid": "vm-1", "name": "a", "disks": 5}}', 4, "vm is not as"),
-        (b'{"id": 5, "op": "hello", "protocol": 9}', 5, "guest protocol is 9, expected 1"),
+        (b'{"id": 5, "op": "snapshot", "vm": {"moid": "vm-1", "name": "a"}}', 5, "arguments are not as the protocol"),
+        (b'{"id": 5, "op": "power_on", "arguments": {"now": true}, "vm": {"moid": "vm-1", "name": "a"}}', 5, "'now'"),
+        (b'{"id": 5, "op": "hello", "protocol": 9}', 5, "guest protocol is 9, expected 2"),
     ],
 )
 def test_a_bad_request_gets_an_error_and_the_next_one_is_served(
@@ -86,9 +88,45 @@ def test_a_bad_request_gets_an_error_and_the_next_one_is_served(
         (bad,) = await exchange(reader, writer, request_line)
         assert bad["id"] == reply_id and bad["ok"] is False
         assert message in bad["error"]["message"]
-        assert await exchange(reader, writer, {"id": 6, "op": "hello", "protocol": 1}) == [{"id": 6, "ok": True}]
+        assert await exchange(reader, writer, {"id": 6, "op": "hello", "protocol": 2}) == [{"id": 6, "ok": True}]
 
     converse(talk)
+
+
+def test_operations_with_arguments_reach_the_driver() -> None:
+    snapshot: dict[str, Any] = {"snapshot": "0d3c"}
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, driver: FakeDriver) -> None:
+        wanted = [
+            ("clone", {"source": "50000000", "linked": False, "snapshot": ""}),
+            ("snapshot", {**snapshot, "memory": True}),
+            ("revert", {**snapshot, "power": "poweredOn"}),
+            ("remove_snapshot", snapshot),
+        ]
+        requests = [
+            {"id": number, "op": operation, "vm": vm(1), "arguments": arguments}
+            for number, (operation, arguments) in enumerate(wanted)
+        ]
+        assert all(reply["ok"] for reply in await exchange(reader, writer, *requests))
+        assert [call for call, _ in driver.calls if "begins" in call] == [f"{name} begins" for name, _ in wanted]
+        assert driver.arguments == [(name, *arguments.values()) for name, arguments in wanted]
+        assert driver.guests["vm-61"].power == "poweredOn"
+
+    converse(talk)
+
+
+def test_a_vm_is_read_with_the_defaults_for_what_is_left_out() -> None:
+    disk = {"key": 2000, "unit": 0, "controller": "pvscsi", "size_kb": 1024, "uuid": "6000c29", "news": 1}
+    read = Vm.from_json(
+        {"moid": "vm-1", "name": "a", "disks": [disk, {**disk, "origin": True, "bus": 1}], "nics": None}
+    )
+    assert read.disks == (
+        Disk(2000, 0, "pvscsi", 1024, "6000c29"),
+        Disk(2000, 0, "pvscsi", 1024, "6000c29", 0, 1, True),
+    )
+    assert (read.cores_per_socket, read.boot_order, read.enable_uuid) == (1, (), False)
+    read = Vm.from_json({"moid": "vm-1", "name": "a", "boot_order": ["disk:2001"], "enable_uuid": True})
+    assert (read.boot_order, read.enable_uuid) == (("disk:2001",), True)
 
 
 def test_a_failing_operation_carries_its_reason_and_the_vm_can_be_asked_again() -> None:
@@ -141,3 +179,5 @@ def test_a_power_on_reports_facts_with_megabytes_of_user_data_in_the_request() -
 def test_an_unknown_fact_is_left_out_of_an_event() -> None:
     assert GuestState("poweredOff").to_json() == {"power": "poweredOff"}
     assert GuestState("poweredOn", tools_running=False).to_json() == {"power": "poweredOn", "tools_running": False}
+    wrote = GuestState("poweredOn", guestinfo={"guestinfo.a": "b"}, crashed=True)
+    assert wrote.to_json() == {"power": "poweredOn", "guestinfo": {"guestinfo.a": "b"}, "crashed": True}
