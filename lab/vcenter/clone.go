@@ -318,29 +318,6 @@ func (l *lab) child(ctx *simulator.Context, folder *simulator.Folder, name strin
 	return &ref
 }
 
-// placement does what DRS does for a clone whose spec names a pool and no host: it takes the host with most room.
-func (l *lab) placement(
-	source types.ManagedObjectReference, pool *types.ManagedObjectReference,
-) types.ManagedObjectReference {
-	if pool == nil && source.Value != "" {
-		return source
-	}
-	placed := map[types.ManagedObjectReference]int64{}
-	ctx := fork(l.service.Context)
-	for _, entity := range l.registry.All("VirtualMachine") {
-		vm, ok := entity.(*simulator.VirtualMachine)
-		if !ok {
-			continue
-		}
-		ctx.WithLock(vm, func() {
-			if vm.Runtime.Host != nil && !vm.Config.Template {
-				placed[*vm.Runtime.Host] += int64(vm.Config.Hardware.MemoryMB)
-			}
-		})
-	}
-	return l.memory.roomiest(l.places.hosts, placed)
-}
-
 func orNew(id string) string {
 	if id == "" {
 		return uuid.NewString()

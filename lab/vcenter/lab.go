@@ -30,6 +30,7 @@ type lab struct {
 	users     sessionUsers
 	work      string
 	memory    memoryLedger
+	placed    placedVMs
 	gpus      gpuLedger
 	space     spaceLedger
 	policies  policyLedger
@@ -166,6 +167,7 @@ func (h registryHook) PutObject(_ *simulator.Context, object mo.Reference) {
 }
 
 func (h registryHook) UpdateObject(_ *simulator.Context, object mo.Reference, changes []types.PropertyChange) {
+	h.lab.placed.touch(object.Reference())
 	h.lab.endings.noteUpdate(object.Reference())
 	h.lab.keep.noteChange(object.Reference(), changes)
 	h.lab.noteChange(object.Reference())
@@ -178,6 +180,7 @@ func (h registryHook) RemoveObject(_ *simulator.Context, ref types.ManagedObject
 		h.lab.keep.note(ref)
 	}
 	if ref.Type == "VirtualMachine" {
+		h.lab.placed.touch(ref)
 		h.lab.forget(ref)
 	}
 }

@@ -121,5 +121,6 @@ func (d *desk) mark(
 	}
 	defer release()
 	ctx.WithLock(vm, func() { answer = change(vm) })
+	d.placed.touch(ref) // the simulator changes it without a word to the registry
 	return answer, nil
 }
