@@ -6,8 +6,6 @@ import (
 	"sync"
 
 	"github.com/vmware/govmomi/simulator"
-	"github.com/vmware/govmomi/vim25/methods"
-	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 )
 
@@ -94,28 +92,4 @@ func (l *lab) placement(
 		l.placed.count(ref, now)
 	}
 	return l.placed.roomiest(l.places.hosts, l.memory.capacities())
-}
-
-// MarkAsTemplate is the simulator's, which changes the VM without a word to the registry.
-func (d *desk) MarkAsTemplate(ctx *simulator.Context, r *types.MarkAsTemplate) soap.HasFault {
-	vm, failed := d.vm(r.This)
-	if failed != nil {
-		return &methods.MarkAsTemplateBody{Fault_: failed.soap()}
-	}
-	defer d.placed.touch(r.This)
-	var answer soap.HasFault
-	ctx.WithLock(vm, func() { answer = vm.MarkAsTemplate(r) })
-	return answer
-}
-
-// MarkAsVirtualMachine is MarkAsTemplate's way back.
-func (d *desk) MarkAsVirtualMachine(ctx *simulator.Context, r *types.MarkAsVirtualMachine) soap.HasFault {
-	vm, failed := d.vm(r.This)
-	if failed != nil {
-		return &methods.MarkAsVirtualMachineBody{Fault_: failed.soap()}
-	}
-	defer d.placed.touch(r.This)
-	var answer soap.HasFault
-	ctx.WithLock(vm, func() { answer = vm.MarkAsVirtualMachine(r) })
-	return answer
 }
