@@ -136,16 +136,16 @@ def _add_guests(verb: argparse.ArgumentParser) -> None:
         "--guests",
         choices=(*DRIVERS, "auto"),
         default=os.environ.get(GUESTS_VARIABLE, "podman"),
-        help="what runs behind the VMs. podman: containers, in a second, as root. qemu: whole machines, no root. auto: qemu "
-        f"where KVM works, else podman. fake: nothing (default: {GUESTS_VARIABLE} or podman)",
+        help="what runs behind the VMs. podman: containers, in a second, as root. qemu: whole machines, no root. auto: "
+        f"qemu where KVM works, else podman. fake: nothing (default: {GUESTS_VARIABLE} or podman)",
     )
     verb.add_argument(
         "--rule",
         action="append",
         metavar="PATTERN=KIND",
         default=os.environ.get(RULES_VARIABLE, "").split(),
-        help="another kind for the VMs whose name or template is like PATTERN, such as 'nb-stress-*=qemu'; the first that "
-        f"fits counts (default: {RULES_VARIABLE}, separated by blanks)",
+        help="another kind for the VMs whose name or template is like PATTERN, such as 'nb-stress-*=qemu'; the first "
+        f"that fits counts (default: {RULES_VARIABLE}, separated by blanks)",
     )
 
 

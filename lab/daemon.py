@@ -45,7 +45,6 @@ class Launch:
     cap_mb: int = 0
     disk_image: str = ""  # of QEMU guests
     kvm: bool = False
-    network: str = ""
     ports: tuple[int, ...] = ()
     faults: str = ""  # what tells the file of faults from another one
 
@@ -113,7 +112,7 @@ def drivers_for(paths: Paths, launch: Launch, emit: Emit) -> dict[str, Driver]:
             launch.cap_mb,
         ),
         "qemu": lambda: QemuDriver(
-            emit, Path(launch.disk_image), paths.guests, launch.network, launch.ports, paths.runtime
+            emit, Path(launch.disk_image), paths.guests, paths.runtime, paths.lab_id, launch.ports, launch.kvm
         ),
     }
     return {name: makers[name]() for name in sorted(launch.choice.drivers)}

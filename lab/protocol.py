@@ -67,8 +67,8 @@ class Server:
 
 
 OPERATIONS = (
-    "power_on", "power_off", "shutdown", "reboot", "reset", "suspend", "resume", "reconfigure", "destroy", "clone", "snapshot",
-    "revert", "remove_snapshot",
+    "power_on", "power_off", "shutdown", "reboot", "reset", "suspend", "resume", "reconfigure", "destroy", "clone",
+    "snapshot", "revert", "remove_snapshot",
 )  # fmt: skip
 
 

@@ -9,7 +9,6 @@ from typing import Any
 from lab import processes, state
 from lab.errors import NOT_RUNNING, LabError
 from lab.guests.base import POWERED_ON
-from lab.guests.ports import SSH
 from lab.paths import Paths
 
 LINES = "200"
@@ -47,12 +46,13 @@ def ssh_command(paths: Paths, name: str, user: str | None, command: list[str]) -
         "ssh", "-i", str(paths.ssh_key), "-o", "IdentitiesOnly=yes", "-o", "LogLevel=ERROR",
         # Each clone has a new host key, and the bridge ends on this machine.
         "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
-        "-p", str(lab.get("ssh_port", SSH)), f"{login}@{guest['addresses'][0]}", *(["--", *command] if command else []),
+        "-p", str(lab["ssh_port"]),
+        f"{login}@{guest['addresses'][0]}", *(["--", *command] if command else []),
     ]  # fmt: skip
 
 
 def log_command(paths: Paths, what: str, follow: bool) -> list[str]:
-    """The command that shows a log file of the lab, the journal of a podman guest or the console's log of a QEMU guest."""
+    """The command that shows a log file of the lab, a podman guest's journal or the log of a QEMU guest's console."""
     files = {"daemon": "daemon.log", "vcenter": "vcenter.log", "calls": "calls.jsonl"}
     if what in files:
         path = paths.logs / files[what]
@@ -72,7 +72,9 @@ def console_of(paths: Paths, name: str) -> Path:
     """The socket of a guest's serial console. Raises LabError when it has none."""
     guest = find_guest(paths, name)
     if "console" not in guest:
-        raise LabError(f"{name} has no serial console, only QEMU guests have; a shell in a podman guest: lab/lab ssh {name}")
+        raise LabError(
+            f"{name} has no serial console, only QEMU guests have; a shell in a podman guest: lab/lab ssh {name}"
+        )
     if guest["power"] != POWERED_ON:
         raise LabError(f"{name} is {guest['power']}; what its console said: lab/lab logs {name}")
     return Path(guest["console"])

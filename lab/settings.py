@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from lab.errors import LabError
-from lab.guests import ports
 from lab.guests.mixed import Choice
+from lab.guests.qemu_network import PORTS
 from lab.paths import CHECKOUT, Paths
 
 FILE = CHECKOUT / "lab" / "inventory.yml"
@@ -31,7 +31,6 @@ PASSED_ON = (
 )
 TEMPLATE_FIELDS = ("name", "guest_id", "firmware", "cpus", "memory_mb", "disk_gb", "hardware_version")
 PORTS_VARIABLE = "NANOBANANA_LAB_PORTS"
-DEFAULT_PORTS = (ports.SSH, 8000, 9100)
 MEMORY_VARIABLE = "NANOBANANA_LAB_GUEST_MEMORY_MB"
 
 
@@ -109,8 +108,8 @@ def for_users(
     reachable: dict[str, Any],
     given: dict[str, str],
 ) -> dict[str, Any]:
-    """lab.json. `reachable` says how guests are reached; `given`, by driver, what runs in place of the operating systems
-    that the templates stand for."""
+    """lab.json. `reachable` says how guests are reached; `given`, by driver, what runs in place of the operating
+    systems that the templates stand for."""
     vcenter = {
         "hostname": "127.0.0.1",
         "port": port,
@@ -141,10 +140,10 @@ def for_users(
 def guest_ports() -> tuple[int, ...]:
     """Ports of QEMU guests that are forwarded to their addresses on this machine: SSH, the engine, metrics."""
     text = os.environ.get(PORTS_VARIABLE, "")
-    wanted = text.replace(",", " ").split() if text else [str(port) for port in DEFAULT_PORTS]
+    wanted = text.replace(",", " ").split() if text else [str(port) for port in PORTS]
     if not all(port.isdigit() and 0 < int(port) < 65536 for port in wanted):
         raise LabError(f"{PORTS_VARIABLE} is {text!r}, expected port numbers with commas between them, such as 22,8000")
-    return tuple(dict.fromkeys((ports.SSH, *map(int, wanted))))
+    return tuple(dict.fromkeys((PORTS[0], *map(int, wanted))))
 
 
 def guest_memory_cap_mb() -> int:

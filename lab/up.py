@@ -18,15 +18,16 @@ from lab import disk_image, image, inotify, machine, processes, settings, state
 from lab.build import build_vcenter, vcenter_binary
 from lab.daemon import Launch
 from lab.errors import LabError
-from lab.guests import ports
 from lab.guests.mixed import Choice
 from lab.guests.podman_cli import Podman, PodmanError, machine_containers_conf
+from lab.guests.qemu_network import host_ports, network_of
 from lab.paths import CHECKOUT, Paths
 
 FAULTS_VARIABLE = (
     "NANOBANANA_LAB_FAULTS"  # a JSON file of delays and of what goes wrong, see docs/reference/lab-faults.md
 )
 VCENTER_VARIABLE = "NANOBANANA_LAB_VCENTER"  # a program in place of lab/vcenter, for tests
+SSH = 22
 CACHES = ("vcenter-*", "machine-*", "*-build.log")
 FAKE_STAND_IN = "nothing (fake guests: no machine behind the VMs)"
 
@@ -54,22 +55,29 @@ def up(paths: Paths, choice: Choice, say: Callable[[str], None]) -> dict[str, An
         found = machine.look(paths, choice.drivers)
         machine.require(found, choice.drivers)
         wanted = settings.load()
-        launch = Launch([], choice.default, choice.rules, cap_mb=settings.guest_memory_cap_mb(), faults=_faults_mark())
+        launch = _launch(paths, choice, found)
         podman = Podman(paths.lab_id, paths.containers_conf)
         paths.state.mkdir(parents=True, exist_ok=True)
         if "podman" in choice.drivers:
             state.write_text(paths.containers_conf, machine_containers_conf())
-            launch = replace(launch, image=image.image_name(image.os_release()))
-        if "qemu" in choice.drivers:
-            launch = replace(launch, disk_image=str(disk_image.path(paths)), kvm=found.has_kvm)
         _repair(paths, podman, choice, steps)
         binary = _build(paths, podman, launch, steps)
         _identity(paths, steps)
         if "podman" in choice.drivers:
             launch = replace(launch, subnet=_prepare_podman(paths, podman, steps))
-        if "qemu" in choice.drivers:
-            launch = replace(launch, network=ports.network(paths.lab_id), ports=settings.guest_ports())
-        return _start(paths, podman, replace(launch, vcenter=_vcenter_command(paths, binary, choice, wanted)), wanted, steps)
+        launch = replace(launch, vcenter=_vcenter_command(paths, binary, choice, wanted))
+        return _start(paths, podman, launch, wanted, steps)
+
+
+def _launch(paths: Paths, choice: Choice, found: machine.Machine) -> Launch:
+    """What the drivers are given, as far as it is known before anything is made."""
+    launch = Launch([], choice.default, choice.rules, cap_mb=settings.guest_memory_cap_mb(), faults=_faults_mark())
+    if "podman" in choice.drivers:
+        launch = replace(launch, image=image.image_name(image.os_release()))
+    if "qemu" in choice.drivers:
+        path, ports = str(disk_image.path(paths)), settings.guest_ports()
+        launch = replace(launch, disk_image=path, kvm=found.has_kvm, ports=ports)
+    return launch
 
 
 def _start(paths: Paths, podman: Podman, launch: Launch, wanted: dict[str, Any], steps: Steps) -> dict[str, Any]:
@@ -78,7 +86,9 @@ def _start(paths: Paths, podman: Podman, launch: Launch, wanted: dict[str, Any],
     launch.save(paths)
     processes.start_daemon(paths)
     port = processes.vcenter_port(paths) or 0
-    lab = settings.for_users(wanted, paths, port, launch.choice, _reachable(launch), _stand_ins(podman, launch))
+    lab = settings.for_users(
+        wanted, paths, port, launch.choice, _reachable(launch, paths.lab_id), _stand_ins(podman, launch)
+    )
     state.write_json(paths.lab_json, lab)
     steps.done("vCenter", f"https://127.0.0.1:{port} as {wanted['username']}")
     return lab
@@ -94,12 +104,17 @@ def _stand_ins(podman: Podman, launch: Launch) -> dict[str, str]:
     return found
 
 
-def _reachable(launch: Launch) -> dict[str, Any]:
+def _reachable(launch: Launch, lab_id: str) -> dict[str, Any]:
     """Where guests are found: networks that Ansible has to take for good (a loopback address is not, elsewhere)."""
-    if not launch.network:
-        return {"guest_networks": [], "ssh_port": ports.SSH}
-    networks = [launch.network, *([launch.subnet] if launch.subnet else [])]
-    return {"guest_networks": networks, "ssh_port": ports.host_port(ports.SSH)}
+    if not launch.disk_image:
+        return {"guest_networks": [], "ssh_port": SSH}
+    network = network_of(lab_id)
+    port = host_ports(launch.ports, network)[SSH]
+    if launch.image and port != SSH:
+        raise LabError(
+            f"port {SSH} of {network}.1 is taken, and podman guests beside QEMU guests need it; stop who listens there"
+        )
+    return {"guest_networks": [f"{network}.0/24", *([launch.subnet] if launch.subnet else [])], "ssh_port": port}
 
 
 def down(paths: Paths, purge: bool, say: Callable[[str], None]) -> None:
@@ -157,8 +172,8 @@ def _changed_since(paths: Paths) -> list[str]:
 
 
 def _repair(paths: Paths, podman: Podman, choice: Choice, steps: Steps) -> None:
-    """What a lab that was killed left: containers belong to no VM any more, QEMU guests have ended with their daemon. The
-    vCenter knows its VMs of before again where guests of this kind outlive it."""
+    """What a lab that was killed left: containers belong to no VM any more, QEMU guests have ended with their daemon.
+    The vCenter knows its VMs of before again where guests of this kind outlive it."""
     if processes.stop(paths):
         steps.done("repair", "stopped what was left of an earlier lab")
     if "podman" in choice.drivers:
@@ -166,9 +181,13 @@ def _repair(paths: Paths, podman: Podman, choice: Choice, steps: Steps) -> None:
         if orphans := podman.remove_containers():
             text = f"removed {len(orphans)} guest(s) whose vCenter is gone: {', '.join(orphans)}"
             steps.done("repair", text)
-    kept = {path.stem for path in paths.kept.glob("*.json")} if "qemu" in choice.drivers else set()
-    if not kept:
+    # A record that the vCenter could not read was put aside as UUID.json.broken: its disks are nobody's to throw away.
+    kept = {path.name.partition(".")[0] for path in paths.kept.glob("*.json*")} - {"folders"}
+    if "qemu" not in choice.drivers:
+        if kept:
+            steps.done("repair", f"{len(kept)} VM(s) of before are gone: {choice} guests do not outlive their lab")
         shutil.rmtree(paths.kept, ignore_errors=True)
+        kept = set()
     for folder in paths.guests.glob("*"):
         if folder.name not in kept:
             shutil.rmtree(folder, ignore_errors=True)
