@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -20,6 +21,7 @@ from lab.guests.qemu_machine import (
     disk_device,
     disk_id,
     disk_node,
+    firmware_disk,
     nic_device,
     nic_id,
     nic_network,
@@ -74,14 +76,16 @@ async def _plug_disk(machine: Machine, vm: Vm, disk: Disk, disks: Disks) -> None
         await machine.do("device_add", controller_device(name, hardware.slots[name]))
     await machine.do("blockdev-add", disk_node(disk_id(disk), disks.file(disk)))
     device = disk_device(replace(vm, disks=hardware.vm.disks, enable_uuid=has.enable_uuid), disk)
-    device.pop("bootindex")  # counts at the next boot, and the number may be another disk's now
+    device.pop("bootindex", None)  # counts at the next boot, and the number may be another disk's now
     await machine.do("device_add", device)
     machine.hardware = hardware
 
 
 async def _unplug_disk(machine: Machine, disk: Disk) -> None:
+    if disk == firmware_disk(machine.hardware.vm):
+        await _unplug(machine, "dev-firmware")
     await _unplug(machine, f"dev-{disk_id(disk)}")
-    await machine.do("blockdev-del", {"node-name": disk_id(disk)})
+    await _release(machine, disk_id(disk))
     _now_has(machine, disks=tuple(other for other in machine.hardware.vm.disks if other.key != disk.key))
 
 
@@ -120,6 +124,20 @@ async def _unplug(machine: Machine, device: str) -> None:
         raise GuestError(
             f"{machine.name}: the guest did not let go of {device} within {UNPLUG_SECONDS:.0f} s"
         ) from error
+
+
+async def _release(machine: Machine, node: str) -> None:
+    """What the guest still reads of a disk that is gone keeps it in use for a moment."""
+    deadline = time.monotonic() + UNPLUG_SECONDS
+    while True:
+        try:
+            await machine.do("blockdev-del", {"node-name": node})
+        except GuestError:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.05)
+        else:
+            return
 
 
 def _now_has(machine: Machine, disks: tuple[Disk, ...] | None = None, nics: tuple[Nic, ...] | None = None) -> None:

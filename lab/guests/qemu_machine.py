@@ -22,9 +22,10 @@ PROGRAM = "qemu-system-x86_64"
 OVMF_CODE, OVMF_VARS = Path("/usr/share/OVMF/OVMF_CODE_4M.fd"), Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
 AGENT_PORT, GUESTINFO_PORT = "org.qemu.guest_agent.0", "com.nanobanana.guestinfo"
 # 0 and 1 are the chipset's. Network cards and disk controllers take the others as they come.
-FREE_SLOTS, CHANNELS_SLOT, SEED_SLOT = range(2, 29), 29, 30
+FREE_SLOTS, FIRMWARE_SLOT, CHANNELS_SLOT, SEED_SLOT = range(2, 28), 28, 29, 30
 NIC_MODELS = {"vmxnet3": "vmxnet3", "e1000": "e1000", "e1000e": "e1000e", "pcnet32": "pcnet"}
 TRANSLATED_MB = 256  # what one guest may keep of translated code; QEMU's own limit is a gigabyte
+VMWARE_NAA = "5000c29"  # a SAS disk without an address is none for the guest's driver; 64 bits are all it can have
 MAC = re.compile(r"^[0-9a-f]{2}(:[0-9a-f]{2}){5}$")
 
 
@@ -140,13 +141,33 @@ def disk_node(name: str, file: Path) -> Device:
     }  # fmt: skip
 
 
+def firmware_disk(vm: Vm) -> Disk | None:
+    """Debian's OVMF knows none of VMware's SCSI controllers. There the firmware and the boot loader find the boot disk
+    on a second controller, which no VMware machine has and which the guest image's kernel leaves alone."""
+    first = next((disk for disk in vm.disks if _boot_index(vm, disk) == 0), None)
+    return first if vm.firmware == "efi" and first and first.controller in SCSI else None
+
+
+def firmware_devices(disk: Disk) -> list[Device]:
+    return [
+        {"driver": "virtio-scsi-pci", "id": "firmware", "addr": hex(FIRMWARE_SLOT)},
+        {
+            "driver": "scsi-hd", "id": "dev-firmware", "bus": "firmware.0", "drive": disk_id(disk), "share-rw": True,
+            "bootindex": 0,
+        },
+    ]  # fmt: skip
+
+
 def disk_device(vm: Vm, disk: Disk) -> Device:
     name = disk_id(disk)
-    common = {"id": f"dev-{name}", "drive": name, **_boot_index(vm, f"disk:{disk.key}")}
+    twice = {"share-rw": True} if disk == firmware_disk(vm) else {"bootindex": _boot_index(vm, disk)}
+    common = {"id": f"dev-{name}", "drive": name, **twice}
     digits = disk.uuid.replace("-", "").lower() if vm.enable_uuid else ""
     if disk.controller in SCSI:
-        # The guest image's udev rule makes of this serial number the links that the page of a VMware disk makes.
-        shown = {"serial": digits} if digits else {}
+        # QEMU has no name of 128 bits to show as a VMware disk does: the guest image's udev rule makes it of these.
+        shown: Device = {"serial": digits, "device_id": digits} if digits else {}
+        if disk.controller == "lsilogic-sas":
+            shown["wwn"] = int(f"{VMWARE_NAA}{disk.uuid.replace('-', '')[-9:]:0>9}", 16)
         return {
             "driver": "scsi-hd", "bus": f"{controller_id(disk)}.0", "scsi-id": disk.unit, "lun": 0, "channel": 0,
             "vendor": "VMware", "product": "Virtual disk", "ver": "2.0", **shown, **common,
@@ -189,12 +210,11 @@ def nic_device(nic: Nic, slot: int) -> Device:
     }  # fmt: skip
 
 
-def _boot_index(vm: Vm, name: str) -> Device:
+def _boot_index(vm: Vm, disk: Disk) -> int:
     """Disks that the boot order leaves out come after it; those with a system first."""
-    ordered = [entry for entry in vm.boot_order if entry.startswith("disk:")]
-    systems_first = sorted(vm.disks, key=lambda disk: (not disk.origin, disk.key))
-    rest = [f"disk:{disk.key}" for disk in systems_first if f"disk:{disk.key}" not in ordered]
-    return {"bootindex": [*ordered, *rest].index(name)}
+    systems_first = sorted(vm.disks, key=lambda other: (not other.origin, other.key))
+    names = dict.fromkeys([*vm.boot_order, *(f"disk:{other.key}" for other in systems_first)])
+    return [name for name in names if name.startswith("disk:")].index(f"disk:{disk.key}")
 
 
 # ---------------------------------------------------------------------- command line
@@ -301,6 +321,8 @@ def _disks(hardware: Hardware, places: Places) -> list[str]:
     for disk in vm.disks:
         arguments += ["-blockdev", _json(disk_node(disk_id(disk), places.disks[disk.key]))]
         arguments += ["-device", _json(disk_device(vm, disk))]
+    if twice := firmware_disk(vm):
+        arguments += [word for device in firmware_devices(twice) for word in ("-device", _json(device))]
     if places.seed:
         seed = {"driver": "vvfat", "node-name": "seed", "dir": str(places.seed), "label": "cidata", "read-only": True}
         device = {"driver": "virtio-blk-pci", "drive": "seed", "addr": hex(SEED_SLOT)}

@@ -27,6 +27,7 @@ OUT_OF_MEMORY_SCORE = "500"  # when this machine runs out of memory, a guest goe
 # The kernel sends the signal when the starter dies; one that was dead before it could ask for that is seen by sh.
 BOUND_TO_US = ("setpriv", "--pdeathsig", "KILL", "sh", "-c", '[ "$PPID" = "$0" ] && exec "$@"')
 log = logging.getLogger("lab.qemu")
+logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)  # it also raises what it complains about
 
 
 @dataclass(frozen=True)
