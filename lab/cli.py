@@ -111,7 +111,8 @@ def _ssh(paths: Paths, options: argparse.Namespace) -> int:
 
 
 def _console(paths: Paths, options: argparse.Namespace) -> int:
-    return console.attach(console_of(paths, options.name))
+    console.attach(console_of(paths, options.name), options.name)
+    return OK
 
 
 def _daemon(paths: Paths, _options: argparse.Namespace) -> int:

@@ -34,8 +34,8 @@ def attach(path: Path, name: str, source: int = 0, target: int = 1) -> None:
 
 def _pass_on(console: socket.socket, source: int, target: int) -> None:
     while True:
-        ready, _, _ = select.select([console, source], [], [])
-        if console in ready:
+        ready, _, _ = select.select([console.fileno(), source], [], [])
+        if console.fileno() in ready:
             data = console.recv(65536)
             if not data:
                 return
