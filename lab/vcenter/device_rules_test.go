@@ -74,6 +74,11 @@ func TestWhatMayChangeOnAVM(t *testing.T) {
 		{"controller becomes another type", func() changes {
 			return changes{removal(1001, &types.ParaVirtualSCSIController{}), lsi()}
 		}, nil, invalidState, []int32{2000, 2016}},
+		{"controller becomes another type and the disk is moved there", func() changes {
+			disk := sized(2016, 2)
+			disk.ControllerKey, disk.UnitNumber = -1, types.NewInt32(0)
+			return changes{removal(1001, &types.ParaVirtualSCSIController{}), lsi(), edit(disk)}
+		}, nil, invalidState, []int32{2000, 2016}},
 		{"controller is edited into another type", func() changes {
 			return changes{edit(controllerOf(&types.VirtualLsiLogicController{}, 1001, 1))}
 		}, invalidSpec, invalidSpec, []int32{2000, 2016}},
