@@ -279,14 +279,14 @@ options:
             default: true
           data_controller:
             description:
-              - Type of the SCSI controller of O(vms[].disks). V(lsi_logic_sas) is for guests without a driver for
-                V(paravirtual), which Windows has of itself from Server 2022 on and before that by VMware Tools, and for
+              - Type of the SCSI controller of O(vms[].disks). V(lsilogic_sas) is for guests without a driver for
+                V(pvscsi), which Windows has of itself from Server 2022 on and before that by VMware Tools, and for
                 comparisons. Whether the guest has the driver is not checked.
               - The type changes only while the VM is powered off. The disks keep their units, contents and UUIDs. It is not
                 changed where other disks share the bus. The boot disk's controller stays in any case.
             type: str
-            choices: [paravirtual, lsi_logic, lsi_logic_sas]
-            default: paravirtual
+            choices: [pvscsi, lsilogic, lsilogic_sas]
+            default: pvscsi
           cores_per_socket:
             description: Cores of one virtual socket, a divisor of O(vms[].cpus). Not set leaves what the template has.
             type: int

@@ -17,7 +17,7 @@ IDENTIFIER = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\bvm-\d+\b")
 PLACE = {"datacenter": "DC0", "folder": "nano-banana", "cluster": "gpu-cluster", "datastore": "vmfs-01"}
 STATIC = {"disks": [], "gpu": [{"mode": "static", "model": "A10"}]}
 PACKAGE = {"library": "nano-banana", "item": "nano-banana-baseline-ovf"}
-LSI = {"tweaks": {"data_controller": "lsi_logic"}, "lifecycle": {"power_cycle": "allowed"}}
+LSI = {"tweaks": {"data_controller": "lsilogic"}, "lifecycle": {"power_cycle": "allowed"}}
 BIGGER = {"disks": [{"name": "data", "size_gb": 30}]}
 
 

@@ -70,8 +70,8 @@ def test_only_the_type_changes_and_the_disks_stay(lab: Lab) -> None:
     assert types == {0: DEVICE.ParaVirtualSCSIController, 1: DEVICE.ParaVirtualSCSIController}
     assert [(bus, unit, size) for bus, unit, _key, size, *_rest in disks][1:] == [(1, 0, 20), (1, 1, 5)]
     for kind, expected in (
-        ("lsi_logic", DEVICE.VirtualLsiLogicController),
-        ("lsi_logic_sas", DEVICE.VirtualLsiLogicSASController),
+        ("lsilogic", DEVICE.VirtualLsiLogicController),
+        ("lsilogic_sas", DEVICE.VirtualLsiLogicSASController),
         (None, DEVICE.ParaVirtualSCSIController),
     ):
         done = lab.fleet(having(kind))
@@ -87,13 +87,13 @@ def test_the_power_cycle_is_announced_and_has_to_be_allowed(lab: Lab) -> None:
     lab.fleet(having(None))
     since = len(lab.calls())
     with pytest.raises(TestbedError) as caught:
-        lab.fleet(having("lsi_logic", lifecycle={}))
+        lab.fleet(having("lsilogic", lifecycle={}))
     assert caught.value.error_code == "needs_power_off"
-    assert "a: data_controller: expected lsi_logic; found paravirtual on a VM that is poweredOn" in str(caught.value)
-    shown = lab.fleet(having("lsi_logic"), check=True)
+    assert "a: data_controller: expected lsilogic; found pvscsi on a VM that is poweredOn" in str(caught.value)
+    shown = lab.fleet(having("lsilogic"), check=True)
     assert (shown.before["a"], shown.after["a"]) == (
-        {"power": "on", "data_controller": "paravirtual"},
-        {"power": "on again", "data_controller": "lsi_logic"},
+        {"power": "on", "data_controller": "pvscsi"},
+        {"power": "on again", "data_controller": "lsilogic"},
     )
     assert writes(lab, since) == []
 
@@ -102,7 +102,7 @@ def test_disks_grow_and_come_while_the_controller_changes(lab: Lab) -> None:
     lab.fleet(having(None))
     before = hardware(lab)[1]
     more = [DISKS[0] | {"size_gb": 30}, DISKS[1], {"name": "third", "size_gb": 2}]
-    assert lab.fleet(having("lsi_logic_sas", disks=more)).error is None
+    assert lab.fleet(having("lsilogic_sas", disks=more)).error is None
     types, disks = hardware(lab)
     assert types[1] is DEVICE.VirtualLsiLogicSASController
     assert [(bus, unit, size) for bus, unit, _key, size, *_rest in disks][1:] == [(1, 0, 30), (1, 1, 5), (1, 2, 2)]
@@ -110,9 +110,9 @@ def test_disks_grow_and_come_while_the_controller_changes(lab: Lab) -> None:
 
 
 def test_a_new_vm_has_the_wished_type_at_once(lab: Lab) -> None:
-    shown = lab.fleet(having("lsi_logic_sas"), check=True)
-    assert shown.after["a"]["data_controller"] == "lsi_logic_sas"
-    made = lab.fleet(having("lsi_logic_sas"))
+    shown = lab.fleet(having("lsilogic_sas"), check=True)
+    assert shown.after["a"]["data_controller"] == "lsilogic_sas"
+    made = lab.fleet(having("lsilogic_sas"))
     assert made.vms["a"]["operations"] == ["clone from the template", "power on"]
     assert hardware(lab)[0][1] is DEVICE.VirtualLsiLogicSASController
 
@@ -122,10 +122,10 @@ def test_other_disks_on_the_bus_keep_their_controller(lab: Lab) -> None:
     reconfigure(lab, "a", disk_of(1001, 20))
     since = len(lab.calls())
     with pytest.raises(TestbedError) as caught:
-        lab.fleet(having("lsi_logic", lifecycle=OFF), having("lsi_logic", "b"))
+        lab.fleet(having("lsilogic", lifecycle=OFF), having("lsilogic", "b"))
     assert caught.value.error_code == "wrong_controller"
     assert "a: SCSI bus 1" in str(caught.value)
-    assert "paravirtual with other disks (1:20)" in str(caught.value)
+    assert "pvscsi with other disks (1:20)" in str(caught.value)
     assert writes(lab, since) == []
 
 
@@ -147,8 +147,8 @@ def test_a_templates_controller_goes_when_nothing_hangs_on_it(lab: Lab) -> None:
         with pytest.raises(TestbedError) as caught:
             lab.fleet(having(None, "b", template={"vm": "golden"}))
         assert caught.value.error_code == "wrong_controller"
-        assert "found lsi_logic with other disks (1:0)" in str(caught.value)
-        assert "set vm_tweaks.data_controller to lsi_logic" in str(caught.value)
+        assert "found lsilogic with other disks (1:0)" in str(caught.value)
+        assert "set vm_tweaks.data_controller to lsilogic" in str(caught.value)
         assert writes(lab, since) == []
         assert vm_names(lab) == ["a", "golden"]
     finally:

@@ -88,7 +88,7 @@ def uuid_of(outcome: Any) -> str:
 def test_the_kernel_sees_what_fleet_changed_after_the_power_cycle_that_it_announced(machine: Machine) -> None:
     before = machine.sh("cat /proc/sys/kernel/random/boot_id")
     changed = machine.wish(
-        cpus=1, memory_mb=1536, disks=[{"name": "data", "size_gb": 2}], tweaks={"data_controller": "lsi_logic_sas"}
+        cpus=1, memory_mb=1536, disks=[{"name": "data", "size_gb": 2}], tweaks={"data_controller": "lsilogic_sas"}
     )
     since = len(machine.lab.calls())
     plan = machine.lab.fleet(changed, check=True)
@@ -111,7 +111,7 @@ def test_the_kernel_sees_what_fleet_changed_after_the_power_cycle_that_it_announ
 def test_a_disk_that_grows_or_comes_is_seen_by_the_running_kernel(machine: Machine) -> None:
     before = machine.sh("cat /proc/sys/kernel/random/boot_id")
     more = machine.wish(
-        cpus=1, memory_mb=1536, tweaks={"data_controller": "lsi_logic_sas"},
+        cpus=1, memory_mb=1536, tweaks={"data_controller": "lsilogic_sas"},
         disks=[{"name": "data", "size_gb": 3}, {"name": "more", "size_gb": 1}],
     )  # fmt: skip
     outcome = machine.lab.fleet(more)
@@ -157,7 +157,7 @@ def test_a_killed_lab_leaves_no_machine_running_and_loses_no_vm(machine: Machine
         assert done.returncode in (0, 3), f"{disk.name} is damaged"  # 3: space is lost, nothing else
     outcome = machine.lab.fleet(
         machine.wish(
-            cpus=1, memory_mb=1536, tweaks={"data_controller": "lsi_logic_sas"},
+            cpus=1, memory_mb=1536, tweaks={"data_controller": "lsilogic_sas"},
             disks=[{"name": "data", "size_gb": 3}, {"name": "more", "size_gb": 1}],
         )
     )  # fmt: skip

@@ -392,9 +392,9 @@ DISKS += [
         "needs_power_off",
     )
     for first, second in (
-        ("paravirtual", "lsi_logic"),
-        ("lsi_logic", "lsi_logic_sas"),
-        ("lsi_logic_sas", "paravirtual"),
+        ("pvscsi", "lsilogic"),
+        ("lsilogic", "lsilogic_sas"),
+        ("lsilogic_sas", "pvscsi"),
     )
 ]
 TESTBED, STANDARD, PORT = {"network": "testbed"}, {"network": "VM Network"}, vim.dvs.PortConnection.__name__

@@ -20,9 +20,9 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model i
 
 # The wish's word and vSphere's type; the first one is the default.
 TYPES = {
-    "paravirtual": PVSCSI,
-    "lsi_logic": "VirtualLsiLogicController",
-    "lsi_logic_sas": "VirtualLsiLogicSASController",
+    "pvscsi": PVSCSI,
+    "lsilogic": "VirtualLsiLogicController",
+    "lsilogic_sas": "VirtualLsiLogicSASController",
 }
 # Units 0 to 15 without the controller's own 7. Both LSI types end there; a paravirtual controller has 64 units from
 # hardware version 14 on (terraform-provider-vsphere pull request 2697 and issue 1427), which the wish does not use, so

@@ -81,7 +81,7 @@ class Tweaks:
     page_sharing: bool = False
     accel_3d: bool = False
     reserve_memory: bool = True
-    data_controller: str = "paravirtual"
+    data_controller: str = "pvscsi"
     extra_config: Mapping[str, str] = field(default_factory=dict)
     hardware: Hardware = field(default_factory=Hardware)
 
@@ -191,9 +191,7 @@ def _tweaks(reader: Reader, value: Any) -> Tweaks:
             reader.bad(f"tweaks.extra_config.{key}", "a key without blanks", key)
     wish = Tweaks(
         **flags,
-        data_controller=reader.choice(
-            "tweaks.data_controller", values.get("data_controller", "paravirtual"), tuple(TYPES)
-        ),
+        data_controller=reader.choice("tweaks.data_controller", values.get("data_controller", "pvscsi"), tuple(TYPES)),
         extra_config=extra,
         hardware=read_hardware(reader, values),
     )

@@ -20,7 +20,7 @@ MARKS = Marks("lab", "r1", "2030-01-01T00:00:00Z")
 GB = 1024 * 1024
 BOOT, DATA, MORE = DiskActual(2000, 0, 0, 40 * GB), DiskActual(2016, 1, 0, 20 * GB), DiskActual(2019, 1, 3, 5 * GB)
 FAR = DiskActual(2036, 1, 20, 5 * GB)  # where only a paravirtual controller reaches
-LSI, SAS, BUSLOGIC = TYPES["lsi_logic"], TYPES["lsi_logic_sas"], "VirtualBusLogicController"
+LSI, SAS, BUSLOGIC = TYPES["lsilogic"], TYPES["lsilogic_sas"], "VirtualBusLogicController"
 CYCLES = {"power_cycle": "allowed"}
 
 
@@ -44,7 +44,7 @@ def vm(kind: str | None, *disks: DiskActual, owner: str = "lab", **fields: Any) 
         memory_reservation_mb=1024,
         memory_locked=True,
         extra_config=extra_config(wish) | keys,
-        controllers={0: TYPES["paravirtual"]} | ({1: kind} if kind else {}),
+        controllers={0: TYPES["pvscsi"]} | ({1: kind} if kind else {}),
         controller_keys={0: 1000} | ({1: 1001} if kind else {}),
         disks=disks or (BOOT, DATA),
         addresses=("192.0.2.10",),
@@ -57,17 +57,17 @@ def steps(wish: VmWish, actual: VmActual | None, source: VmActual | None = None)
 
 
 def test_the_default_is_paravirtual() -> None:
-    assert wished().tweaks.data_controller == "paravirtual"
+    assert wished().tweaks.data_controller == "pvscsi"
 
 
 @pytest.mark.parametrize(
     ("fields", "parts"),
     [
         (
-            {"tweaks": {"data_controller": "lsilogic"}},
-            ["vm_tweaks.data_controller", "one of paravirtual, lsi_logic, lsi_logic_sas", "'lsilogic'"],
+            {"tweaks": {"data_controller": "paravirtual"}},
+            ["vm_tweaks.data_controller", "one of pvscsi, lsilogic, lsilogic_sas", "'paravirtual'"],
         ),
-        ({"tweaks": {"data_controler": "lsi_logic"}}, ["vm_tweaks.data_controler", "did you mean 'data_controller'?"]),
+        ({"tweaks": {"data_controler": "lsilogic"}}, ["vm_tweaks.data_controler", "did you mean 'data_controller'?"]),
         *(
             (
                 {
@@ -90,20 +90,20 @@ def test_impossible_wishes_are_named(fields: dict[str, Any], parts: list[str]) -
 @pytest.mark.parametrize(
     ("wanted", "disks", "actual", "expected"),
     [
-        ("paravirtual", 1, vm(TYPES["paravirtual"]), None),
-        ("lsi_logic", 1, vm(LSI), None),
-        ("lsi_logic", 0, vm(TYPES["paravirtual"]), None),
-        ("lsi_logic", 1, vm(None, BOOT), (None, "lsi_logic", False)),
-        ("lsi_logic", 1, vm(TYPES["paravirtual"]), ("paravirtual", "lsi_logic", True)),
-        ("lsi_logic_sas", 1, vm(LSI), ("lsi_logic", "lsi_logic_sas", True)),
-        ("paravirtual", 1, vm(SAS), ("lsi_logic_sas", "paravirtual", True)),
-        ("paravirtual", 4, vm(SAS, BOOT, DATA, MORE), ("lsi_logic_sas", "paravirtual", True)),
-        ("paravirtual", 1, vm(BUSLOGIC), (BUSLOGIC, "paravirtual", True)),
-        ("paravirtual", 1, vm(LSI, DiskActual(32000, -1, 0, GB), DATA), ("lsi_logic", "paravirtual", True)),
+        ("pvscsi", 1, vm(TYPES["pvscsi"]), None),
+        ("lsilogic", 1, vm(LSI), None),
+        ("lsilogic", 0, vm(TYPES["pvscsi"]), None),
+        ("lsilogic", 1, vm(None, BOOT), (None, "lsilogic", False)),
+        ("lsilogic", 1, vm(TYPES["pvscsi"]), ("pvscsi", "lsilogic", True)),
+        ("lsilogic_sas", 1, vm(LSI), ("lsilogic", "lsilogic_sas", True)),
+        ("pvscsi", 1, vm(SAS), ("lsilogic_sas", "pvscsi", True)),
+        ("pvscsi", 4, vm(SAS, BOOT, DATA, MORE), ("lsilogic_sas", "pvscsi", True)),
+        ("pvscsi", 1, vm(BUSLOGIC), (BUSLOGIC, "pvscsi", True)),
+        ("pvscsi", 1, vm(LSI, DiskActual(32000, -1, 0, GB), DATA), ("lsilogic", "pvscsi", True)),
         # not ours, but nobody's disks hang on it
-        ("paravirtual", 1, vm(LSI, BOOT, owner=""), ("lsi_logic", "paravirtual", True)),
+        ("pvscsi", 1, vm(LSI, BOOT, owner=""), ("lsilogic", "pvscsi", True)),
         # nothing to change, whoever has disks there
-        ("lsi_logic", 1, vm(LSI, BOOT, MORE, owner=""), None),
+        ("lsilogic", 1, vm(LSI, BOOT, MORE, owner=""), None),
     ],
 )
 def test_when_the_type_changes(
@@ -116,15 +116,15 @@ def test_when_the_type_changes(
     ("wanted", "actual", "parts"),
     [
         (
-            "paravirtual",
+            "pvscsi",
             vm(LSI, BOOT, DATA, MORE),
-            ["lsi_logic with other disks (1:3)", "set vm_tweaks."],
+            ["lsilogic with other disks (1:3)", "set vm_tweaks."],
         ),
-        ("lsi_logic", vm(TYPES["paravirtual"], BOOT, DATA, FAR), ["paravirtual with other disks (1:20)"]),
+        ("lsilogic", vm(TYPES["pvscsi"], BOOT, DATA, FAR), ["pvscsi with other disks (1:20)"]),
         # of a template, or a VM that has no mark yet, no disk is ours
-        ("paravirtual", vm(SAS, owner=""), ["found lsi_logic_sas with other disks (1:0)", "in the template or VM"]),
-        ("paravirtual", vm(BUSLOGIC, owner=""), ["VirtualBusLogicController with other disks (1:0). Next: take these"]),
-        ("lsi_logic", vm(TYPES["paravirtual"], DATA), ["a boot disk on another bus", "with all disks of the VM"]),
+        ("pvscsi", vm(SAS, owner=""), ["found lsilogic_sas with other disks (1:0)", "in the template or VM"]),
+        ("pvscsi", vm(BUSLOGIC, owner=""), ["VirtualBusLogicController with other disks (1:0). Next: take these"]),
+        ("lsilogic", vm(TYPES["pvscsi"], DATA), ["a boot disk on another bus", "with all disks of the VM"]),
     ],
 )
 def test_a_controller_that_has_to_stay_is_refused(wanted: str, actual: VmActual, parts: list[str]) -> None:
@@ -137,25 +137,25 @@ def test_a_controller_that_has_to_stay_is_refused(wanted: str, actual: VmActual,
 
 def test_a_running_vm_is_power_cycled_only_when_it_may_be() -> None:
     with pytest.raises(TestbedError) as caught:
-        plan(wished("lsi_logic"), vm(TYPES["paravirtual"]), None, MARKS)
+        plan(wished("lsilogic"), vm(TYPES["pvscsi"]), None, MARKS)
     assert caught.value.error_code == "needs_power_off"
-    told = "a: data_controller: expected lsi_logic; found paravirtual on a VM that is poweredOn"
+    told = "a: data_controller: expected lsilogic; found pvscsi on a VM that is poweredOn"
     assert told in str(caught.value)
-    allowed = wished("lsi_logic", lifecycle=CYCLES)
-    operations = plan(allowed, vm(TYPES["paravirtual"]), None, MARKS)
+    allowed = wished("lsilogic", lifecycle=CYCLES)
+    operations = plan(allowed, vm(TYPES["pvscsi"]), None, MARKS)
     assert [str(step) for step in operations][:3] == ["power off", "reconfigure data_controller", "power on"]
     assert diff("a", operations) == (
-        {"a": {"power": "on", "data_controller": "paravirtual"}},
-        {"a": {"power": "on again", "data_controller": "lsi_logic"}},
+        {"a": {"power": "on", "data_controller": "pvscsi"}},
+        {"a": {"power": "on again", "data_controller": "lsilogic"}},
     )
 
 
 def test_a_first_disk_brings_its_controller_to_a_running_vm() -> None:
-    assert steps(wished("lsi_logic"), vm(None, BOOT)) == ["reconfigure data_controller, disks.d0"]
+    assert steps(wished("lsilogic"), vm(None, BOOT)) == ["reconfigure data_controller, disks.d0"]
 
 
 def test_a_clone_call_makes_a_controller_and_exchanges_none() -> None:
-    wish = wished("lsi_logic", lifecycle={"power": "off"})
+    wish = wished("lsilogic", lifecycle={"power": "off"})
     source = vm(None, BOOT, owner="", is_template=True)
     (clone,) = plan(wish, None, source, MARKS)
     assert {"data_controller", "disks.d0"} <= {change.what for change in clone.changes}
@@ -203,8 +203,8 @@ def changed(wish: VmWish, actual: VmActual) -> list[Any]:
 
 
 def test_one_spec_takes_the_controller_and_moves_its_disks() -> None:
-    actual = vm(TYPES["paravirtual"], BOOT, DATA, MORE, devices=devices(BOOT, DATA, MORE, sharing="virtualSharing"))
-    wish = wished("lsi_logic_sas", 20, 1, 1, 8)  # d1 and d2 are new, d3 at unit 3 grows from 5 GB
+    actual = vm(TYPES["pvscsi"], BOOT, DATA, MORE, devices=devices(BOOT, DATA, MORE, sharing="virtualSharing"))
+    wish = wished("lsilogic_sas", 20, 1, 1, 8)  # d1 and d2 are new, d3 at unit 3 grows from 5 GB
     for _turn in range(2):  # made again from what was read once, as after a failure, it is the same
         old, new, first, second, *added = changed(wish, actual)
         assert (old.operation, old.device.key, old.fileOperation) == ("remove", 1001, None)
