@@ -23,6 +23,7 @@ from lab.records import console_of, guest_records, log_command, ssh_command
 
 GUESTS_VARIABLE = "NANOBANANA_LAB_GUESTS"
 RULES_VARIABLE = "NANOBANANA_LAB_GUEST_RULES"
+REAL = frozenset({"podman", "qemu"})
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,7 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _setup(paths: Paths, options: argparse.Namespace) -> int:
-    found = machine.look(paths, _choice(options).drivers)
+    drivers = REAL if options.guests == "all" else _choice(options).drivers
+    found = machine.look(paths, drivers)
     if not found.missing_packages:
         print("all packages are there")
         return OK
@@ -132,10 +134,10 @@ VERBS = {
 }
 
 
-def _add_guests(verb: argparse.ArgumentParser) -> None:
+def _add_guests(verb: argparse.ArgumentParser, more: tuple[str, ...]) -> None:
     verb.add_argument(
         "--guests",
-        choices=(*DRIVERS, "auto"),
+        choices=(*DRIVERS, "auto", *more),
         default=os.environ.get(GUESTS_VARIABLE, "podman"),
         help="what runs behind the VMs. podman: containers, in a second, as root. qemu: whole machines, no root. auto: "
         f"qemu where KVM works, else podman. fake: nothing (default: {GUESTS_VARIABLE} or podman)",
@@ -174,7 +176,7 @@ def _parser() -> argparse.ArgumentParser:
         ("doctor", "say what this machine lacks; change nothing"),
         ("up", "start or repair the lab"),
     ):
-        _add_guests(verbs.add_parser(name, help=text))
+        _add_guests(verbs.add_parser(name, help=text), more=("all",) if name == "setup" else ())
     down = verbs.add_parser("down", help="remove the lab: processes, guests, network, state")
     down.add_argument("--purge", action="store_true", help="guest image and vCenter program too")
     status = verbs.add_parser("status", help="what runs")

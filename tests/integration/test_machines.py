@@ -13,16 +13,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import lookup
 
+from lab.paths import Paths
 from lab.state import daemon_pid
 from tests.integration.conftest import ROOT, Lab, lab_command, wish
-from tests.integration.test_fleet import writes
+from tests.integration.test_fleet import session, writes
 
 pytestmark = [pytest.mark.integration, pytest.mark.machine]
 NAME = "machine-1"
@@ -66,10 +68,9 @@ class Machine:
 
 
 @pytest.fixture(scope="module")
-def machine(start_lab: Callable[..., Lab]) -> Iterator[Machine]:
-    lab = start_lab("fake", NANOBANANA_LAB_GUEST_RULES="machine-*=qemu")
-    yield Machine(lab)
-    lab.fleet(state="absent", all_owned=True)
+def machine(machine_lab: Lab) -> Iterator[Machine]:
+    yield Machine(machine_lab)
+    machine_lab.fleet(state="absent", all_owned=True)
 
 
 def test_one_lab_has_machines_and_others(machine: Machine) -> None:
@@ -99,7 +100,8 @@ def test_the_kernel_sees_what_fleet_changed_after_the_power_cycle_that_it_announ
     assert outcome.error is None, outcome.error
     assert machine.sh("cat /proc/sys/kernel/random/boot_id") != before
     assert machine.sh("nproc") == "1"
-    blocks = "echo $(( 0x$(cat /sys/devices/system/memory/block_size_bytes) * $(ls -d /sys/devices/system/memory/memory[0-9]* | wc -l) >> 20 ))"
+    memory = "/sys/devices/system/memory"
+    blocks = f"echo $(( 0x$(cat {memory}/block_size_bytes) * $(ls -d {memory}/memory[0-9]* | wc -l) >> 20 ))"
     assert machine.sh(blocks) == "1536"
     disk = outcome.vms[NAME]["disks"][0]
     assert machine.controller_of(disk["uuid"]) == "mptsas"
@@ -125,10 +127,6 @@ def test_a_disk_that_grows_or_comes_is_seen_by_the_running_kernel(machine: Machi
 
 
 def test_what_the_guest_writes_as_guestinfo_reads_back_from_vcenter(machine: Machine) -> None:
-    from tests.integration.test_fleet import session
-
-    from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import lookup
-
     machine.sh('vmware-rpctool "info-set guestinfo.proof from-the-guest"')
     with session(machine.lab) as content:
         vm = lookup.find_vms(content, [NAME])[NAME]
@@ -142,7 +140,7 @@ def test_a_killed_lab_leaves_no_machine_running_and_loses_no_vm(machine: Machine
     machine.sh("echo whole > /root/mark && sync")
     state = machine.lab.state
     record = json.loads(next((state / "guests").glob("*/guest.json")).read_text())
-    pid = daemon_pid(_paths(machine.lab))
+    pid = daemon_pid(Paths(state, ROOT, ""))
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     deadline = time.monotonic() + 10
@@ -163,9 +161,3 @@ def test_a_killed_lab_leaves_no_machine_running_and_loses_no_vm(machine: Machine
     )  # fmt: skip
     assert outcome.error is None, outcome.error
     assert machine.sh("cat /root/mark") == "whole"
-
-
-def _paths(lab: Lab) -> Any:
-    from lab.paths import Paths
-
-    return Paths(lab.state, ROOT / ".cache" / "lab", json.loads((lab.state / "lab.json").read_text())["id"])
