@@ -18,4 +18,5 @@ mask_units() {
 # These only cost time at every power-on.
 mask_units systemd-networkd-wait-online.service systemd-firstboot.service apt-daily.timer apt-daily-upgrade.timer \
     dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer cloud-init-hotplugd.socket \
-    systemd-update-utmp.service systemd-update-utmp-runlevel.service systemd-journal-flush.service
+    systemd-update-utmp.service systemd-update-utmp-runlevel.service systemd-journal-flush.service \
+    modprobe@.service sys-kernel-tracing.mount sys-kernel-config.mount sys-fs-fuse-connections.mount
