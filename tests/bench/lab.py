@@ -129,9 +129,8 @@ def main() -> None:
     found |= measure("qemu", {"qemu_ready_1": 1, "qemu_ready_3": 3}, options.repeat, note)
     today = datetime.datetime.now(tz=datetime.UTC).date()
     works = "works" if kvm.usable() else "does not work"
-    print(
-        f"\n{today}, {os.cpu_count()} processors, KVM {works}, Python {sys.version.split()[0]}, load {os.getloadavg()[0]:.1f}"
-    )
+    cores, load = os.cpu_count(), os.getloadavg()[0]
+    print(f"\n{today}, {cores} processors, KVM {works}, Python {sys.version.split()[0]}, load {load:.1f}")
     for name, goal in GOALS.items():
         print(f"{'met   ' if found[name] <= goal else 'MISSED'}  {name} {found[name]:.1f} s, goal {goal:.0f} s")
     names = ("podman_ready", "qemu_ready_1", "qemu_ready_3")
