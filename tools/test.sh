@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # All tests. The QEMU machines run beside the others: without KVM they mostly wait for an emulated processor.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 log=.cache/machines.log
 .venv/bin/python -m pytest tests/integration lab/tests -m machine > "$log" 2>&1 < /dev/null &
 machines=$!

@@ -28,6 +28,12 @@ from tests.integration.test_fleet import session, writes
 
 pytestmark = [pytest.mark.integration, pytest.mark.machine]
 NAME = "machine-1"
+CHANGED: dict[str, Any] = {
+    "cpus": 1,
+    "memory_mb": 1536,
+    "disks": [{"name": "data", "size_gb": 3}, {"name": "more", "size_gb": 1}],
+    "tweaks": {"data_controller": "lsilogic_sas"},
+}
 
 
 class Machine:
@@ -86,44 +92,37 @@ def uuid_of(outcome: Any) -> str:
     return str(outcome.vms[NAME]["disks"][0]["uuid"]).replace("-", "").lower()
 
 
-def test_the_kernel_sees_what_fleet_changed_after_the_power_cycle_that_it_announced(machine: Machine) -> None:
-    before = machine.sh("cat /proc/sys/kernel/random/boot_id")
-    changed = machine.wish(
-        cpus=1, memory_mb=1536, disks=[{"name": "data", "size_gb": 2}], tweaks={"data_controller": "lsilogic_sas"}
-    )
-    since = len(machine.lab.calls())
-    plan = machine.lab.fleet(changed, check=True)
-    assert writes(machine.lab, since) == []
-    announced = [str(step) for step in plan.vms[NAME]["operations"]]
-    assert (announced[0], announced[-1]) == ("shut down the guest", "power on"), announced
-    outcome = machine.lab.fleet(changed)
-    assert outcome.error is None, outcome.error
-    assert machine.sh("cat /proc/sys/kernel/random/boot_id") != before
-    assert machine.sh("nproc") == "1"
-    memory = "/sys/devices/system/memory"
-    blocks = f"echo $(( 0x$(cat {memory}/block_size_bytes) * $(ls -d {memory}/memory[0-9]* | wc -l) >> 20 ))"
-    assert machine.sh(blocks) == "1536"
-    disk = outcome.vms[NAME]["disks"][0]
-    assert machine.controller_of(disk["uuid"]) == "mptsas"
-    link = f"/dev/disk/by-id/wwn-0x{uuid_of(outcome)}"
-    assert machine.sh(f"blockdev --getsize64 {link}; blkid -o value -s TYPE {link}").split() == [str(2 << 30), "ext4"]
-    assert machine.lab.fleet(changed).changed is False
-
-
 def test_a_disk_that_grows_or_comes_is_seen_by_the_running_kernel(machine: Machine) -> None:
     before = machine.sh("cat /proc/sys/kernel/random/boot_id")
-    more = machine.wish(
-        cpus=1, memory_mb=1536, tweaks={"data_controller": "lsilogic_sas"},
-        disks=[{"name": "data", "size_gb": 3}, {"name": "more", "size_gb": 1}],
-    )  # fmt: skip
-    outcome = machine.lab.fleet(more)
+    disks = [{"name": "data", "size_gb": 2}, {"name": "more", "size_gb": 1}]
+    outcome = machine.lab.fleet(machine.wish(disks=disks))
     assert outcome.error is None, outcome.error
     sizes = "for d in " + " ".join(
         f"/dev/disk/by-id/wwn-0x{disk['uuid'].replace('-', '').lower()}" for disk in outcome.vms[NAME]["disks"]
     )
     rescan = "for f in /sys/class/block/sd*/device/rescan; do echo 1 > $f; done; udevadm settle"
-    assert machine.sh(f"{rescan}; {sizes}; do blockdev --getsize64 $d; done").split() == [str(3 << 30), str(1 << 30)]
+    assert machine.sh(f"{rescan}; {sizes}; do blockdev --getsize64 $d; done").split() == [str(2 << 30), str(1 << 30)]
     assert machine.sh("cat /proc/sys/kernel/random/boot_id") == before
+
+
+def test_the_kernel_sees_what_fleet_changed_after_the_power_cycle_that_it_announced(machine: Machine) -> None:
+    before = machine.sh("cat /proc/sys/kernel/random/boot_id")
+    since = len(machine.lab.calls())
+    plan = machine.lab.fleet(machine.wish(**CHANGED), check=True)
+    assert writes(machine.lab, since) == []
+    announced = [str(step) for step in plan.vms[NAME]["operations"]]
+    assert (announced[0], announced[-1]) == ("shut down the guest", "power on"), announced
+    outcome = machine.lab.fleet(machine.wish(**CHANGED))
+    assert outcome.error is None, outcome.error
+    memory = "/sys/devices/system/memory"
+    blocks = f"echo $(( 0x$(cat {memory}/block_size_bytes) * $(ls -d {memory}/memory[0-9]* | wc -l) >> 20 ))"
+    found = machine.sh(f"cat /proc/sys/kernel/random/boot_id; nproc; {blocks}").splitlines()
+    assert found[0] != before
+    assert found[1:] == ["1", "1536"]
+    assert machine.controller_of(outcome.vms[NAME]["disks"][0]["uuid"]) == "mptsas"
+    link = f"/dev/disk/by-id/wwn-0x{uuid_of(outcome)}"
+    assert machine.sh(f"blockdev --getsize64 {link}; blkid -o value -s TYPE {link}").split() == [str(3 << 30), "ext4"]
+    assert machine.lab.fleet(machine.wish(**CHANGED)).changed is False
 
 
 def test_what_the_guest_writes_as_guestinfo_reads_back_from_vcenter(machine: Machine) -> None:
@@ -153,11 +152,6 @@ def test_a_killed_lab_leaves_no_machine_running_and_loses_no_vm(machine: Machine
     for disk in (state / "guests" / found["instance_uuid"]).glob("disk-*.qcow2"):
         done = subprocess.run(["qemu-img", "check", "-q", str(disk)], check=False)
         assert done.returncode in (0, 3), f"{disk.name} is damaged"  # 3: space is lost, nothing else
-    outcome = machine.lab.fleet(
-        machine.wish(
-            cpus=1, memory_mb=1536, tweaks={"data_controller": "lsilogic_sas"},
-            disks=[{"name": "data", "size_gb": 3}, {"name": "more", "size_gb": 1}],
-        )
-    )  # fmt: skip
+    outcome = machine.lab.fleet(machine.wish(**CHANGED))
     assert outcome.error is None, outcome.error
     assert machine.sh("cat /root/mark") == "whole"
