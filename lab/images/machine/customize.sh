@@ -28,7 +28,13 @@ chroot "$root" systemctl --quiet add-wants multi-user.target cloud-init.target
 mask_units proc-sys-fs-binfmt_misc.automount systemd-binfmt.service systemd-pstore.service \
     systemd-random-seed.service systemd-sysusers.service systemd-repart.service systemd-pcrphase.service \
     systemd-pcrphase-sysinit.service systemd-ask-password-console.path systemd-ask-password-wall.path \
-    systemd-network-generator.service
+    systemd-network-generator.service cloud-init.service cloud-config.service cloud-final.service
+# Devices that a virtual machine never has.
+for rules in 60-autosuspend 60-drm 60-fido-id 60-infiniband 60-persistent-alsa 60-persistent-storage-tape \
+    60-persistent-v4l 60-sensor 66-azure-ephemeral 70-camera 70-joystick 70-memory 70-mouse 70-touchpad 75-probe_mtd \
+    78-sound-card 96-e2scrub; do
+    ln -s /dev/null "$root/etc/udev/rules.d/$rules.rules"
+done
 
 # The boot loader. update-grub asks grub-probe about a disk that is not there yet.
 probe=$root/usr/sbin/grub-probe
