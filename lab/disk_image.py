@@ -38,7 +38,8 @@ PACKAGES = {
     "uidmap": "newuidmap",
 }
 MACHINE = DEFINITION / "machine"
-KERNELS = {"debian": "linux-image-amd64", "ubuntu": "linux-image-generic"}
+# The second kernel is the quicker one; images/machine/rootfs/etc/grub.d/09_nanobanana-lab chooses.
+KERNELS = {"debian": "linux-image-amd64,linux-image-cloud-amd64", "ubuntu": "linux-image-generic"}
 # Modules of hardware that no guest has. They are half of the image, and udev looks through all of them.
 LEFT_OUT = (
     "sound", "drivers/accessibility", "drivers/bluetooth", "drivers/comedi", "drivers/firewire", "drivers/gpu",
@@ -47,7 +48,7 @@ LEFT_OUT = (
     "drivers/pcmcia", "drivers/power", "drivers/staging", "drivers/thunderbolt", "drivers/usb",
     "net/bluetooth", "net/mac80211", "net/nfc", "net/wireless",
 )  # fmt: skip
-KEPT = ("drivers/net/ethernet/intel/e1000",)
+KEPT = ("drivers/net/ethernet/amd/pcnet32", "drivers/net/ethernet/intel/e1000")
 COMMANDS = (
     *MMDEBSTRAP,
     "--dpkgopt=path-exclude=/usr/lib/grub/*/monolithic/*",

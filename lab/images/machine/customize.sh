@@ -6,7 +6,7 @@ root=$1
 here=$(dirname "$0")
 . "$here/../common.sh"
 
-chmod 0755 "$root/usr/lib/nanobanana-lab/"*
+chmod 0755 "$root/usr/lib/nanobanana-lab/"* "$root/etc/grub.d/09_nanobanana-lab"
 for name in vmware-rpctool vmtoolsd; do
     ln -s ../lib/nanobanana-lab/guestinfo "$root/usr/bin/$name"
 done
@@ -46,7 +46,7 @@ chroot "$root" update-grub
 mv "$probe.real" "$probe"
 
 # One core for each firmware, with all that the generated menu asks for, which then need not be read from disk.
-modules="part_gpt part_msdos ext2 search_fs_uuid normal linux gzio configfile echo test loadenv serial terminal minicmd"
+modules="part_gpt part_msdos ext2 search_fs_uuid normal linux gzio configfile echo test loadenv serial terminal setpci"
 sed "s/ROOT_UUID/$ROOT_UUID/" "$here/core.cfg" > "$root/tmp/core.cfg"
 core() {
     mkdir -p "$root/boot/grub/$1"
