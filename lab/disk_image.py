@@ -145,8 +145,10 @@ def root_command() -> tuple[str, ...]:
 
 
 def environment(work: Path) -> dict[str, str]:
-    """Debian keeps mke2fs and sfdisk where an ordinary user does not look."""
-    return {"TMPDIR": str(work), "PATH": f"{os.environ.get('PATH', '/usr/bin:/bin')}:/usr/sbin:/sbin", "LC_ALL": "C"}
+    """Debian's own programs come first: mke2fs lies where an ordinary user does not look, and mmdebstrap starts python3
+    for each package, which somebody's pyenv makes slow."""
+    programs = f"/usr/sbin:/usr/bin:/sbin:/bin:{os.environ.get('PATH', '')}"
+    return {"TMPDIR": str(work), "PATH": programs, "LC_ALL": "C"}
 
 
 def _make(build: Build) -> None:
