@@ -6,7 +6,7 @@ root=$1
 here=$(dirname "$0")
 . "$here/../common.sh"
 
-chmod 0755 "$root/usr/lib/nanobanana-lab/"*
+chmod 0755 "$root/usr/lib/nanobanana-lab/"* "$root/etc/grub.d/09_nanobanana-lab"
 for name in vmware-rpctool vmtoolsd; do
     ln -s ../lib/nanobanana-lab/guestinfo "$root/usr/bin/$name"
 done
@@ -28,7 +28,13 @@ chroot "$root" systemctl --quiet add-wants multi-user.target cloud-init.target
 mask_units proc-sys-fs-binfmt_misc.automount systemd-binfmt.service systemd-pstore.service \
     systemd-random-seed.service systemd-sysusers.service systemd-repart.service systemd-pcrphase.service \
     systemd-pcrphase-sysinit.service systemd-ask-password-console.path systemd-ask-password-wall.path \
-    systemd-network-generator.service
+    systemd-network-generator.service cloud-init.service cloud-config.service cloud-final.service
+# Devices that a virtual machine never has.
+for rules in 60-autosuspend 60-drm 60-fido-id 60-infiniband 60-persistent-alsa 60-persistent-storage-tape \
+    60-persistent-v4l 60-sensor 66-azure-ephemeral 70-camera 70-joystick 70-memory 70-mouse 70-touchpad 75-probe_mtd \
+    78-sound-card 96-e2scrub; do
+    ln -s /dev/null "$root/etc/udev/rules.d/$rules.rules"
+done
 
 # The boot loader. update-grub asks grub-probe about a disk that is not there yet.
 probe=$root/usr/sbin/grub-probe
@@ -40,7 +46,7 @@ chroot "$root" update-grub
 mv "$probe.real" "$probe"
 
 # One core for each firmware, with all that the generated menu asks for, which then need not be read from disk.
-modules="part_gpt part_msdos ext2 search_fs_uuid normal linux gzio configfile echo test loadenv serial terminal minicmd"
+modules="part_gpt part_msdos ext2 search_fs_uuid normal linux gzio configfile echo test loadenv serial terminal setpci"
 sed "s/ROOT_UUID/$ROOT_UUID/" "$here/core.cfg" > "$root/tmp/core.cfg"
 core() {
     mkdir -p "$root/boot/grub/$1"
