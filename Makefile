@@ -14,7 +14,7 @@ COLLECTION := .collections/ansible_collections/nanobanana/testbed
 PYTHON ?= python3
 ARGS ?=
 
-.PHONY: help setup lock demo test lint unit integration acceptance bench-fleet lab-up lab-down site clean
+.PHONY: help setup lock demo test lint unit integration machines molecule acceptance bench-fleet bench-lab lab-up lab-down site clean
 
 help: ## Show the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,23 +47,35 @@ lab-down: setup ## Stop the lab and remove everything it made
 site: setup ## ansible-playbook site.yml $(ARGS) in the project's environment
 	@$(BIN)/ansible-playbook site.yml $(ARGS)
 
-test: lint ## Everything: linters, unit, integration, site.yml on a fresh lab
-	@$(BIN)/python -m lab setup
-	@$(BIN)/python -m pytest tests/unit engine/tests lab/tests tests/integration
+test: lint ## Everything: linters, unit, integration, site.yml on a fresh lab, QEMU machines
+	@$(BIN)/python -m lab setup --guests all
+	@tools/test.sh
 
 lint: setup ## The linters
 	@tools/lint.sh
 
 unit: setup ## The tests that need neither root nor a lab
-	@$(BIN)/python -m pytest -q -m 'not lab and not integration' tests/unit engine/tests lab/tests
+	@$(BIN)/python -m pytest -q -m 'not lab and not integration and not machine' tests/unit engine/tests lab/tests
 
-integration: setup ## The tests against the lab's vCenter and real guests
+integration: setup ## The tests against the lab's vCenter and podman guests
 	@$(BIN)/python -m lab setup
-	@$(BIN)/python -m pytest tests/integration lab/tests -m 'lab or integration'
+	@$(BIN)/python -m pytest tests/integration lab/tests -m '(lab or integration) and not machine'
+
+machines: setup ## The tests with QEMU guests
+	@$(BIN)/python -m lab setup --guests qemu
+	@$(BIN)/python -m pytest tests/integration lab/tests -m machine
+
+molecule: setup ## The Molecule scenarios, in a lab of their own; ARGS='test -s machine' is the default
+	@$(BIN)/python -m lab setup --guests qemu
+	@tools/molecule.sh $(ARGS)
 
 bench-fleet: setup ## fleet beside vmware_guest, bare pyVmomi and the shortest possible time (20 minutes)
 	@$(BIN)/python -m lab setup
 	@PYTHONPATH=.collections $(BIN)/python -m tests.bench $(ARGS)
+
+bench-lab: setup ## From power-on to the first login, with each kind of guest (5 minutes)
+	@$(BIN)/python -m lab setup --guests all
+	@PYTHONPATH=.collections $(BIN)/python -m tests.bench.lab $(ARGS)
 
 acceptance: setup ## Read-only checks of a real vCenter; ARGS='-i inventories/NAME', default inventories/production
 	@$(BIN)/ansible-playbook $(if $(filter -i --inventory%,$(ARGS)),,-i inventories/production) playbooks/acceptance.yml $(ARGS)

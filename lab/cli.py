@@ -14,12 +14,16 @@ import sys
 import time
 
 from lab import daemon, machine, processes, state, up
-from lab.errors import FAILED, MACHINE, NOT_RUNNING, OK, LabError
+from lab.errors import FAILED, MACHINE, NOT_RUNNING, OK, USAGE, LabError
+from lab.guests import console, kvm
+from lab.guests.mixed import DRIVERS, Choice
 from lab.guests.podman_cli import PodmanError
 from lab.paths import Paths
-from lab.records import guest_records, log_command, ssh_command
+from lab.records import console_of, guest_records, log_command, ssh_command
 
 GUESTS_VARIABLE = "NANOBANANA_LAB_GUESTS"
+RULES_VARIABLE = "NANOBANANA_LAB_GUEST_RULES"
+REAL = frozenset({"podman", "qemu"})
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,8 +42,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
-def _setup(paths: Paths, _options: argparse.Namespace) -> int:
-    found = machine.look(paths)
+def _setup(paths: Paths, options: argparse.Namespace) -> int:
+    drivers = REAL if options.guests == "all" else _choice(options).drivers
+    found = machine.look(paths, drivers)
     if not found.missing_packages:
         print("all packages are there")
         return OK
@@ -49,7 +54,8 @@ def _setup(paths: Paths, _options: argparse.Namespace) -> int:
 
 
 def _doctor(paths: Paths, options: argparse.Namespace) -> int:
-    checks = machine.checks(machine.look(paths), options.guests)
+    drivers = _choice(options).drivers
+    checks = machine.checks(machine.look(paths, drivers), drivers)
     for check in checks:
         mend = "" if check.ok else f"; {'`lab up` does: ' if check.mended_by_up else 'run: '}{check.fix}"
         print(f"{'ok  ' if check.ok else 'LACK'}  {check.name:<30} {check.found}{mend}")
@@ -58,7 +64,7 @@ def _doctor(paths: Paths, options: argparse.Namespace) -> int:
 
 def _up(paths: Paths, options: argparse.Namespace) -> int:
     began = time.monotonic()
-    lab = up.up(paths, options.guests, lambda text: print(text, flush=True))
+    lab = up.up(paths, _choice(options), lambda text: print(text, flush=True))
     seconds, vcenter = time.monotonic() - began, lab["vcenter"]
     print(f"{seconds:6.1f} s  in all; vCenter at {vcenter['hostname']}:{vcenter['port']}, {lab['guests']} guests")
     print("next: ansible-playbook site.yml    (see also: lab/lab status, lab/lab ssh NAME, lab/lab down)")
@@ -106,6 +112,11 @@ def _ssh(paths: Paths, options: argparse.Namespace) -> int:
     os.execvp(command[0], command)  # noqa: S606 - an argument list, no shell
 
 
+def _console(paths: Paths, options: argparse.Namespace) -> int:
+    console.attach(console_of(paths, options.name), options.name)
+    return OK
+
+
 def _daemon(paths: Paths, _options: argparse.Namespace) -> int:
     return daemon.main(paths)
 
@@ -118,8 +129,41 @@ VERBS = {
     "status": _status,
     "logs": _logs,
     "ssh": _ssh,
+    "console": _console,
     "daemon": _daemon,
 }
+
+
+def _add_guests(verb: argparse.ArgumentParser, more: tuple[str, ...]) -> None:
+    verb.add_argument(
+        "--guests",
+        choices=(*DRIVERS, "auto", *more),
+        default=os.environ.get(GUESTS_VARIABLE, "podman"),
+        help="what runs behind the VMs. podman: containers, in a second, as root. qemu: whole machines, no root. auto: "
+        f"qemu where KVM works, else podman. fake: nothing (default: {GUESTS_VARIABLE} or podman)",
+    )
+    verb.add_argument(
+        "--rule",
+        action="append",
+        metavar="PATTERN=KIND",
+        default=os.environ.get(RULES_VARIABLE, "").split(),
+        help="another kind for the VMs whose name or template is like PATTERN, such as 'nb-stress-*=qemu'; the first "
+        f"that fits counts (default: {RULES_VARIABLE}, separated by blanks)",
+    )
+
+
+def _choice(options: argparse.Namespace) -> Choice:
+    """What runs behind the VMs. Raises LabError for what is no kind or no rule."""
+    kind = options.guests
+    if kind == "auto":
+        kind = "qemu" if kvm.usable() else "podman"
+        print(f"guests: {kind}, because KVM {'works' if kind == 'qemu' else 'does not work'} here")
+    if kind not in DRIVERS:
+        raise LabError(f"{GUESTS_VARIABLE} is {kind!r}, expected one of {', '.join((*DRIVERS, 'auto'))}", USAGE)
+    try:
+        return Choice.parse(kind, options.rule)
+    except ValueError as error:
+        raise LabError(str(error), USAGE) from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -127,16 +171,12 @@ def _parser() -> argparse.ArgumentParser:
         prog="lab", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    verbs.add_parser("setup", help="install the packages that the lab needs (as root), or say the command")
-    default = os.environ.get(GUESTS_VARIABLE, "podman")
-    for name, text in (("doctor", "say what this machine lacks; change nothing"), ("up", "start or repair the lab")):
-        verb = verbs.add_parser(name, help=text)
-        verb.add_argument(
-            "--guests",
-            choices=("podman", "fake"),
-            default=default,
-            help=f"what runs behind the VMs; fake: nothing, needs no root (default: {GUESTS_VARIABLE} or podman)",
-        )
+    for name, text in (
+        ("setup", "install the packages that the lab needs (as root), or say the command"),
+        ("doctor", "say what this machine lacks; change nothing"),
+        ("up", "start or repair the lab"),
+    ):
+        _add_guests(verbs.add_parser(name, help=text), more=("all",) if name == "setup" else ())
     down = verbs.add_parser("down", help="remove the lab: processes, guests, network, state")
     down.add_argument("--purge", action="store_true", help="guest image and vCenter program too")
     status = verbs.add_parser("status", help="what runs")
@@ -144,6 +184,8 @@ def _parser() -> argparse.ArgumentParser:
     logs = verbs.add_parser("logs", help="show a log")
     logs.add_argument("-f", "--follow", action="store_true")
     logs.add_argument("what", nargs="?", default="daemon", help="daemon (default), vcenter, calls, or a VM's name")
+    console = verbs.add_parser("console", help="log in at a guest's serial console; Ctrl-] leaves it")
+    console.add_argument("name", help="the VM's name")
     ssh = verbs.add_parser("ssh", help="log in to a guest, or run a command there")
     ssh.add_argument("--user", help="default: guest_user of lab/inventory.yml")
     ssh.add_argument("name", help="the VM's name")

@@ -22,8 +22,10 @@ from pathlib import Path
 from lab import state
 from lab.guests.base import Driver, Emit
 from lab.guests.fake import FakeDriver
+from lab.guests.mixed import Choice, Router
 from lab.guests.podman import PodmanDriver
 from lab.guests.podman_cli import Podman
+from lab.guests.qemu import QemuDriver
 from lab.paths import Paths
 from lab.protocol import LINE_LIMIT, Server
 
@@ -37,17 +39,26 @@ class Launch:
 
     vcenter: list[str]  # the program with all arguments but -guests
     guests: str
-    image: str = ""
+    rules: tuple[tuple[str, str], ...] = ()
+    image: str = ""  # of podman guests
     subnet: str = ""
     cap_mb: int = 0
+    disk_image: str = ""  # of QEMU guests
+    kvm: bool = False
+    ports: tuple[int, ...] = ()
     faults: str = ""  # what tells the file of faults from another one
+
+    @property
+    def choice(self) -> Choice:
+        return Choice(self.guests, tuple((pattern, driver) for pattern, driver in self.rules))
 
     def save(self, paths: Paths) -> None:
         state.write_json(paths.launch, asdict(self))
 
     @classmethod
     def load(cls, paths: Paths) -> Launch:
-        return cls(**state.read_json(paths.launch))
+        known = state.read_json(paths.launch)
+        return cls(**{**known, "ports": tuple(known["ports"])})
 
 
 def main(paths: Paths) -> int:
@@ -64,16 +75,16 @@ async def _run(paths: Paths, launch: Launch) -> int:
     ours, theirs = socket.socketpair()
     reader, writer = await asyncio.open_connection(sock=ours, limit=LINE_LIMIT)
     server = Server(reader, writer)
-    driver = driver_for(paths, launch, server.send_event)
+    find = Router(launch.choice, drivers_for(paths, launch, server.send_event))
     child = _start_vcenter(paths, launch, theirs)
-    serving = asyncio.create_task(server.serve(driver))
+    serving = asyncio.create_task(server.serve(find))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, serving.cancel)
     with contextlib.suppress(asyncio.CancelledError):
         await serving
     stopped = serving.cancelled()
-    await driver.close()
+    await find.close()
     writer.close()
     try:
         status = await asyncio.to_thread(child.wait, CHILD_SECONDS)
@@ -88,7 +99,8 @@ async def _run(paths: Paths, launch: Launch) -> int:
     return 1
 
 
-def driver_for(paths: Paths, launch: Launch, emit: Emit) -> Driver:
+def drivers_for(paths: Paths, launch: Launch, emit: Emit) -> dict[str, Driver]:
+    """Those that the launch may need, by name."""
     makers: dict[str, Callable[[], Driver]] = {
         "fake": lambda: FakeDriver(emit),
         "podman": lambda: PodmanDriver(
@@ -99,8 +111,11 @@ def driver_for(paths: Paths, launch: Launch, emit: Emit) -> Driver:
             paths.guests,
             launch.cap_mb,
         ),
+        "qemu": lambda: QemuDriver(
+            emit, Path(launch.disk_image), paths.guests, paths.runtime, paths.lab_id, launch.ports, launch.kvm
+        ),
     }
-    return makers[launch.guests]()
+    return {name: makers[name]() for name in sorted(launch.choice.drivers)}
 
 
 def _start_vcenter(paths: Paths, launch: Launch, theirs: socket.socket) -> subprocess.Popen[bytes]:

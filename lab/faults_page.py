@@ -49,8 +49,10 @@ def page(text: str) -> str:
             VCENTER_FIELDS,
             data["vcenter"],
         ),
-        "\n## The guests\n",
+        "\n## Podman guests\n",
         _table(("subject", "real vSphere", "the lab", "why"), GUEST_FIELDS, data["guests"]),
+        "\n## QEMU guests\n",
+        _table(("subject", "real vSphere", "the lab", "why"), GUEST_FIELDS, data["machines"]),
     ]
     return "\n".join(parts)
 

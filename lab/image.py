@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The guest image: a small Debian or Ubuntu from this machine's own apt sources, kept by the hash of its definition."""
+"""The image of podman guests: a small Debian or Ubuntu from this machine's own apt sources, kept by the hash of its
+definition. What the disk image of QEMU guests (lab/disk_image.py) shares is here as well: packages and sources."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ from lab.guests.podman_cli import Podman, PodmanError
 from lab.paths import CHECKOUT, Paths
 
 DEFINITION = CHECKOUT / "lab" / "images"
+KINDS = ("container", "machine")  # folders of DEFINITION
 NAME = "localhost/nanobanana-lab-guest"
 OS_LABEL = "nanobanana.os"
 MIRROR_VARIABLE = "NANOBANANA_LAB_MIRROR"
@@ -34,9 +36,21 @@ APT_SETTINGS = re.compile(r"^Acquire::(\w+::)?(Proxy|Check-Valid-Until|Check-Dat
 
 def image_name(host: dict[str, str]) -> str:
     """Name and tag of the image that the present definition gives on this machine."""
+    return f"{NAME}:{definition_hash('container', host, *MMDEBSTRAP)}"
+
+
+def definition_hash(kind: str, host: dict[str, str], *more: str) -> str:
+    """Over the files of this kind of guests, those that all kinds share, and what else decides how it turns out."""
+    others = [folder for folder in KINDS if folder != kind]
     files = [path for path in DEFINITION.rglob("*") if path.is_file()]
-    tag = content_hash(files, DEFINITION, suite_of(host), os.environ.get(MIRROR_VARIABLE, ""), *MMDEBSTRAP)
-    return f"{NAME}:{tag}"
+    files = [path for path in files if path.relative_to(DEFINITION).parts[0] not in others]
+    return content_hash(files, DEFINITION, suite_of(host), os.environ.get(MIRROR_VARIABLE, ""), *more)
+
+
+def packages(*lists: Path) -> str:
+    """Of all guests and of the given lists, as mmdebstrap takes them."""
+    lines = [line for file in (DEFINITION / "packages.txt", *lists) for line in file.read_text().splitlines()]
+    return ",".join(line for line in lines if line and not line.startswith("#"))
 
 
 def suite_of(host: dict[str, str]) -> str:
@@ -59,13 +73,11 @@ def build_image(paths: Paths, podman: Podman, name: str) -> None:
     work = Path(tempfile.mkdtemp(prefix=f"image-build-{paths.lab_id}-", dir=paths.cache))
     log = paths.cache / "image-build.log"
     try:
-        (work / "sources.list").write_text("\n".join(_sources(host)) + "\n")
-        (work / "apt.conf").write_text(_apt_settings())
+        write_apt_files(work, host)
         with log.open("wb") as log_file:
             _debootstrap_into_podman(work, podman, suite_of(host), name, log_file)
     except (PodmanError, subprocess.SubprocessError) as error:
-        tail = "\n".join(log.read_text(errors="replace").splitlines()[-12:])
-        raise LabError(f"building the guest image failed: {error}\n{tail}\nwhole log: {log}") from error
+        raise LabError(f"building the guest image failed: {error}\n{log_tail(log)}") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -77,18 +89,17 @@ def remove_left_overs(paths: Paths) -> None:
 
 
 def _debootstrap_into_podman(work: Path, podman: Podman, suite: str, name: str, log: IO[bytes]) -> None:
-    lines = (DEFINITION / "packages.txt").read_text().splitlines()
-    packages = ",".join(line for line in lines if line and not line.startswith("#"))
     tarball = work / "root.tar"
     command = [
         # mmdebstrap does not heed signals while it works, and starts many processes. In a process namespace of its own
         # all of it ends at once with an interrupted `lab up`, mounts included.
         "setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc",
         *MMDEBSTRAP,
-        f"--include={packages}",
+        f"--include={packages()}",
         f"--aptopt={work / 'apt.conf'}",
         f"--customize-hook=sync-in {DEFINITION / 'rootfs'} /",
-        f"--customize-hook={DEFINITION / 'customize.sh'}",
+        f"--customize-hook=sync-in {DEFINITION / 'container' / 'rootfs'} /",
+        f"--customize-hook={DEFINITION / 'container' / 'customize.sh'}",
         f"--customize-hook=copy-out /usr/lib/os-release {work}",
         suite,
         str(tarball),
@@ -100,14 +111,30 @@ def _debootstrap_into_podman(work: Path, podman: Podman, suite: str, name: str, 
     )
     if done.returncode:
         raise subprocess.SubprocessError(f"mmdebstrap ended with {done.returncode}")
-    release = os_release((work / "os-release").read_text())
-    guest = f"{release.get('NAME', '?').split()[0]} {release.get('VERSION_ID', '?')}"
     podman.run(
-        "import", "--quiet", "--change", f'LABEL {OS_LABEL}="{guest}"',
+        "import", "--quiet", "--change", f'LABEL {OS_LABEL}="{os_name((work / "os-release").read_text())}"',
         "--change", 'CMD ["/sbin/init"]', "--change", "STOPSIGNAL SIGRTMIN+3",
         str(tarball), name, seconds=300,
     )  # fmt: skip
     podman.use_image(name)
+
+
+def os_name(release: str) -> str:
+    """`Debian 12`, from the text of a guest's os-release."""
+    found = os_release(release)
+    return f"{found.get('NAME', '?').split()[0]} {found.get('VERSION_ID', '?')}"
+
+
+def log_tail(log: Path) -> str:
+    """The last words of a build that failed."""
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return "\n".join([*lines[-12:], f"whole log: {log}"])
+
+
+def write_apt_files(work: Path, host: dict[str, str]) -> None:
+    """sources.list and apt.conf: whence the guest's packages come."""
+    (work / "sources.list").write_text("\n".join(_sources(host)) + "\n")
+    (work / "apt.conf").write_text(_apt_settings())
 
 
 def _sources(host: dict[str, str]) -> list[str]:

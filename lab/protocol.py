@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -26,9 +26,8 @@ class Server:
         self._order: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._running: set[asyncio.Task[None]] = set()
 
-    async def serve(self, driver: Driver) -> None:
-        """Returns at end of file, after the requests under way have ended."""
-        operations = operations_of(driver)
+    async def serve(self, find: Callable[[Vm], Driver]) -> None:
+        """Returns at end of file, after the requests under way have ended. `find` gives the driver of a VM."""
         while line := await self._reader.readline():
             try:
                 request = _request(line)
@@ -39,7 +38,7 @@ class Server:
             # asyncio.Lock is first come, first served, and tasks start in the order of their making: this alone
             # keeps the requests for one VM in order.
             lock = self._order.setdefault(_moid(request), asyncio.Lock())
-            task = asyncio.create_task(self._answer(request, operations, lock))
+            task = asyncio.create_task(self._answer(request, find, lock))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
         await asyncio.gather(*self._running)
@@ -47,11 +46,11 @@ class Server:
     def send_event(self, moid: str, state: GuestState) -> None:
         self._send({"event": "guest", "moid": moid, "guest": state.to_json()})
 
-    async def _answer(self, request: dict[str, Any], operations: Mapping[str, Operation], lock: asyncio.Lock) -> None:
+    async def _answer(self, request: dict[str, Any], find: Callable[[Vm], Driver], lock: asyncio.Lock) -> None:
         reply: dict[str, Any] = {"id": request["id"], "ok": True}
         async with lock:
             try:
-                await _perform(request, operations)
+                await _perform(request, find)
             except GuestError as error:
                 log.warning("%s %s: %s", request["op"], _moid(request), error)
                 reply = {"id": request["id"], "ok": False, "error": {"message": str(error)}}
@@ -67,43 +66,28 @@ class Server:
             self._writer.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
 
 
-Operation = Callable[..., Awaitable[None]]
+OPERATIONS = (
+    "power_on", "power_off", "shutdown", "reboot", "reset", "suspend", "resume", "reconfigure", "destroy", "clone",
+    "snapshot", "revert", "remove_snapshot",
+)  # fmt: skip
 
 
-def operations_of(driver: Driver) -> dict[str, Operation]:
-    return {
-        "power_on": driver.power_on,
-        "power_off": driver.power_off,
-        "shutdown": driver.shutdown,
-        "reboot": driver.reboot,
-        "reset": driver.reset,
-        "suspend": driver.suspend,
-        "resume": driver.resume,
-        "reconfigure": driver.reconfigure,
-        "destroy": driver.destroy,
-        "clone": driver.clone,
-        "snapshot": driver.snapshot,
-        "revert": driver.revert,
-        "remove_snapshot": driver.remove_snapshot,
-    }
-
-
-async def _perform(request: dict[str, Any], operations: Mapping[str, Operation]) -> None:
+async def _perform(request: dict[str, Any], find: Callable[[Vm], Driver]) -> None:
     operation = request["op"]
     if operation == "hello":
         if request.get("protocol") != PROTOCOL:
             found = request.get("protocol")
             raise GuestError(f"guest protocol is {found!r}, expected {PROTOCOL}; run: lab/lab down, then up")
         return
-    if operation not in operations:
-        raise GuestError(f"unknown operation {operation!r}, expected one of hello, {', '.join(operations)}")
+    if operation not in OPERATIONS:
+        raise GuestError(f"unknown operation {operation!r}, expected one of hello, {', '.join(OPERATIONS)}")
     try:
         vm = Vm.from_json(request["vm"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise GuestError(f"{operation}: vm is not as the protocol says: {type(error).__name__} {error}") from error
     log.info("%s %s %s", operation, vm.moid, vm.name)
     try:
-        doing = operations[operation](vm, **(request.get("arguments") or {}))
+        doing: Awaitable[None] = getattr(find(vm), operation)(vm, **(request.get("arguments") or {}))
     except TypeError as error:  # from the call alone: nothing has run before it is awaited
         raise GuestError(f"{operation}: arguments are not as the protocol says: {error}") from error
     await doing

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from lab import processes, state
@@ -39,17 +40,19 @@ def ssh_command(paths: Paths, name: str, user: str | None, command: list[str]) -
     guest = find_guest(paths, name)
     if guest["power"] != POWERED_ON or not guest["addresses"]:
         raise LabError(f"{name} is {guest['power']} and has no address yet; see: lab/lab status")
-    login = user or state.read_json(paths.lab_json)["guest_user"]
+    lab = state.read_json(paths.lab_json)
+    login = user or lab["guest_user"]
     return [
         "ssh", "-i", str(paths.ssh_key), "-o", "IdentitiesOnly=yes", "-o", "LogLevel=ERROR",
         # Each clone has a new host key, and the bridge ends on this machine.
         "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
+        "-p", str(lab["ssh_port"]),
         f"{login}@{guest['addresses'][0]}", *(["--", *command] if command else []),
     ]  # fmt: skip
 
 
 def log_command(paths: Paths, what: str, follow: bool) -> list[str]:
-    """The command that shows a log file of the lab, or the journal of a guest."""
+    """The command that shows a log file of the lab, a podman guest's journal or the log of a QEMU guest's console."""
     files = {"daemon": "daemon.log", "vcenter": "vcenter.log", "calls": "calls.jsonl"}
     if what in files:
         path = paths.logs / files[what]
@@ -57,7 +60,21 @@ def log_command(paths: Paths, what: str, follow: bool) -> list[str]:
             raise LabError(f"{path} is not there; run: lab/lab up", NOT_RUNNING)
         return ["tail", "-n", LINES, *(["-F"] if follow else []), str(path)]
     guest = find_guest(paths, what)
+    if "console_log" in guest:
+        return ["tail", "-n", LINES, *(["-F"] if follow else []), str(guest["console_log"])]
     if "container" not in guest or guest["power"] != POWERED_ON:
         raise LabError(f"{what} does not run, its journal cannot be read; see: lab/lab logs daemon")
     journal = ["journalctl", "--no-pager", "-n", LINES, *(["-f"] if follow else [])]
     return ["podman", "exec", str(guest["container"]), *journal]
+
+
+def console_of(paths: Paths, name: str) -> Path:
+    """The socket of a guest's serial console. Raises LabError when it has none."""
+    guest = find_guest(paths, name)
+    if "console" not in guest:
+        raise LabError(
+            f"{name} has no serial console, only QEMU guests have; a shell in a podman guest: lab/lab ssh {name}"
+        )
+    if guest["power"] != POWERED_ON:
+        raise LabError(f"{name} is {guest['power']}; what its console said: lab/lab logs {name}")
+    return Path(guest["console"])

@@ -10,6 +10,8 @@ from typing import Any
 import yaml
 
 from lab.errors import LabError
+from lab.guests.mixed import Choice
+from lab.guests.qemu_network import PORTS
 from lab.paths import CHECKOUT, Paths
 
 FILE = CHECKOUT / "lab" / "inventory.yml"
@@ -28,6 +30,7 @@ PASSED_ON = (
     "storage_policies",
 )
 TEMPLATE_FIELDS = ("name", "guest_id", "firmware", "cpus", "memory_mb", "disk_gb", "hardware_version")
+PORTS_VARIABLE = "NANOBANANA_LAB_PORTS"
 MEMORY_VARIABLE = "NANOBANANA_LAB_GUEST_MEMORY_MB"
 
 
@@ -97,8 +100,16 @@ def _named(settings: dict[str, Any]) -> dict[str, list[str]]:
     }
 
 
-def for_users(settings: dict[str, Any], paths: Paths, port: int, guests: str, given: str) -> dict[str, Any]:
-    """lab.json. `given` says what runs in place of the operating systems that the templates stand for."""
+def for_users(
+    settings: dict[str, Any],
+    paths: Paths,
+    port: int,
+    choice: Choice,
+    reachable: dict[str, Any],
+    given: dict[str, str],
+) -> dict[str, Any]:
+    """lab.json. `reachable` says how guests are reached; `given`, by driver, what runs in place of the operating
+    systems that the templates stand for."""
     vcenter = {
         "hostname": "127.0.0.1",
         "port": port,
@@ -113,16 +124,26 @@ def for_users(settings: dict[str, Any], paths: Paths, port: int, guests: str, gi
     return {
         "id": paths.lab_id,
         "vcenter": vcenter,
-        "guests": guests,
+        "guests": str(choice),
         "guest_user": settings["guest_user"],
+        **reachable,
         "ssh_private_key_file": str(paths.ssh_key),
         "ssh_public_key_file": str(paths.ssh_key.with_suffix(".pub")),
         "calls_file": str(paths.logs / "calls.jsonl"),
         "stand_ins": [
-            {"template": template["name"], "asked": template["asked"], "given": given}
+            {"template": template["name"], "asked": template["asked"], "given": given[choice.of(template["name"])]}
             for template in settings["templates"]
         ],
     }
+
+
+def guest_ports() -> tuple[int, ...]:
+    """Ports of QEMU guests that are forwarded to their addresses on this machine: SSH, the engine, metrics."""
+    text = os.environ.get(PORTS_VARIABLE, "")
+    wanted = text.replace(",", " ").split() if text else [str(port) for port in PORTS]
+    if not all(port.isdigit() and 0 < int(port) < 65536 for port in wanted):
+        raise LabError(f"{PORTS_VARIABLE} is {text!r}, expected port numbers with commas between them, such as 22,8000")
+    return tuple(dict.fromkeys((PORTS[0], *map(int, wanted))))
 
 
 def guest_memory_cap_mb() -> int:

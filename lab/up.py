@@ -10,20 +10,25 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lab import image, inotify, machine, processes, settings, state
+from lab import disk_image, image, inotify, machine, processes, settings, state
 from lab.build import build_vcenter, vcenter_binary
 from lab.daemon import Launch
 from lab.errors import LabError
+from lab.guests.mixed import Choice
 from lab.guests.podman_cli import Podman, PodmanError, machine_containers_conf
+from lab.guests.qemu_network import host_ports, network_of
 from lab.paths import CHECKOUT, Paths
 
 FAULTS_VARIABLE = (
     "NANOBANANA_LAB_FAULTS"  # a JSON file of delays and of what goes wrong, see docs/reference/lab-faults.md
 )
 VCENTER_VARIABLE = "NANOBANANA_LAB_VCENTER"  # a program in place of lab/vcenter, for tests
+SSH = 22
+CACHES = ("vcenter-*", "machine-*", "*-build.log")
 FAKE_STAND_IN = "nothing (fake guests: no machine behind the VMs)"
 
 
@@ -40,38 +45,76 @@ class Steps:
         self._last = now
 
 
-def up(paths: Paths, guests: str, say: Callable[[str], None]) -> dict[str, Any]:
+def up(paths: Paths, choice: Choice, say: Callable[[str], None]) -> dict[str, Any]:
     """Makes the lab run and returns what lab.json says. Raises LabError; calling it again is always right."""
     steps = Steps(say)
     paths.state.parent.mkdir(parents=True, exist_ok=True)
     with state.only_one(paths, say):
         if processes.answers(paths) and (known := state.read_json(paths.lab_json)):
-            return _already_up(paths, known, guests, say)
-        found = machine.look(paths)
-        machine.require(found, guests)
+            return _already_up(paths, known, choice, say)
+        found = machine.look(paths, choice.drivers)
+        machine.require(found, choice.drivers)
         wanted = settings.load()
-        cap_mb = settings.guest_memory_cap_mb()
+        launch = _launch(paths, choice, found)
         podman = Podman(paths.lab_id, paths.containers_conf)
         paths.state.mkdir(parents=True, exist_ok=True)
-        if guests == "podman":
+        if "podman" in choice.drivers:
             state.write_text(paths.containers_conf, machine_containers_conf())
-        _repair(paths, podman, guests, steps)
-        name = image.image_name(image.os_release()) if guests == "podman" else ""
-        binary = _build(paths, podman, name, steps)
+        _repair(paths, podman, choice, steps)
+        binary = _build(paths, podman, launch, steps)
         _identity(paths, steps)
-        subnet = _prepare_podman(paths, podman, steps) if guests == "podman" else ""
-        port = _port_of_before(paths)
-        state.write_json(paths.inventory, settings.for_vcenter(wanted))
-        state.write_json(paths.roles, settings.for_roles(wanted, paths))
-        command = _vcenter_command(paths, binary, port, wanted["admin_username"])
-        Launch(command, guests, name, subnet, cap_mb, _faults_mark()).save(paths)
-        processes.start_daemon(paths)
-        given = f"{image.guest_os(podman, name)} (podman guest)" if guests == "podman" else FAKE_STAND_IN
-        now_port = processes.vcenter_port(paths) or 0
-        lab = settings.for_users(wanted, paths, now_port, guests, given)
-        state.write_json(paths.lab_json, lab)
-        steps.done("vCenter", f"https://127.0.0.1:{now_port} as {wanted['username']}")
-        return lab
+        if "podman" in choice.drivers:
+            launch = replace(launch, subnet=_prepare_podman(paths, podman, steps))
+        launch = replace(launch, vcenter=_vcenter_command(paths, binary, choice, wanted))
+        return _start(paths, podman, launch, wanted, steps)
+
+
+def _launch(paths: Paths, choice: Choice, found: machine.Machine) -> Launch:
+    """What the drivers are given, as far as it is known before anything is made."""
+    launch = Launch([], choice.default, choice.rules, cap_mb=settings.guest_memory_cap_mb(), faults=_faults_mark())
+    if "podman" in choice.drivers:
+        launch = replace(launch, image=image.image_name(image.os_release()))
+    if "qemu" in choice.drivers:
+        path, ports = str(disk_image.path(paths)), settings.guest_ports()
+        launch = replace(launch, disk_image=path, kvm=found.has_kvm, ports=ports)
+    return launch
+
+
+def _start(paths: Paths, podman: Podman, launch: Launch, wanted: dict[str, Any], steps: Steps) -> dict[str, Any]:
+    state.write_json(paths.inventory, settings.for_vcenter(wanted))
+    state.write_json(paths.roles, settings.for_roles(wanted, paths))
+    launch.save(paths)
+    processes.start_daemon(paths)
+    port = processes.vcenter_port(paths) or 0
+    lab = settings.for_users(
+        wanted, paths, port, launch.choice, _reachable(launch, paths.lab_id), _stand_ins(podman, launch)
+    )
+    state.write_json(paths.lab_json, lab)
+    steps.done("vCenter", f"https://127.0.0.1:{port} as {wanted['username']}")
+    return lab
+
+
+def _stand_ins(podman: Podman, launch: Launch) -> dict[str, str]:
+    """What each driver runs in place of the operating systems that the templates stand for."""
+    found = {"fake": FAKE_STAND_IN}
+    if launch.image:
+        found["podman"] = f"{image.guest_os(podman, launch.image)} (podman guest)"
+    if launch.disk_image:
+        found["qemu"] = f"{disk_image.guest_os(Path(launch.disk_image))} (QEMU machine)"
+    return found
+
+
+def _reachable(launch: Launch, lab_id: str) -> dict[str, Any]:
+    """Where guests are found: networks that Ansible has to take for good (a loopback address is not, elsewhere)."""
+    if not launch.disk_image:
+        return {"guest_networks": [], "ssh_port": SSH}
+    network = network_of(lab_id)
+    port = host_ports(launch.ports, network)[SSH]
+    if launch.image and port != SSH:
+        raise LabError(
+            f"port {SSH} of {network}.1 is taken, and podman guests beside QEMU guests need it; stop who listens there"
+        )
+    return {"guest_networks": [f"{network}.0/24", *([launch.subnet] if launch.subnet else [])], "ssh_port": port}
 
 
 def down(paths: Paths, purge: bool, say: Callable[[str], None]) -> None:
@@ -89,69 +132,87 @@ def down(paths: Paths, purge: bool, say: Callable[[str], None]) -> None:
         if restored := inotify.restore_for(paths.lab_id):
             steps.done("machine", restored)
         image.remove_left_overs(paths)
+        disk_image.remove_left_overs(paths)
+        shutil.rmtree(paths.runtime, ignore_errors=True)
         if paths.state.exists():
             shutil.rmtree(paths.state)
             steps.done("state", f"{paths.state} removed")
         if purge:
-            for cached in [*paths.cache.glob("vcenter-*"), *paths.cache.glob("image-build.log")]:
+            for cached in [path for name in CACHES for path in paths.cache.glob(name)]:
                 shutil.rmtree(cached) if cached.is_dir() else cached.unlink()
             steps.done("caches", "removed")
         elif not was_there:
             say("no lab here; nothing to do")
 
 
-def _already_up(paths: Paths, known: dict[str, Any], guests: str, say: Callable[[str], None]) -> dict[str, Any]:
-    if known["guests"] != guests:
-        raise LabError(f"the lab runs with {known['guests']} guests; for {guests} guests run: lab/lab down, then up")
+def _already_up(paths: Paths, known: dict[str, Any], choice: Choice, say: Callable[[str], None]) -> dict[str, Any]:
+    if known["guests"] != str(choice):
+        raise LabError(f"the lab runs with {known['guests']} guests; for {choice} guests run: lab/lab down, then up")
     say("the lab is up; nothing to do")
-    if changed := _changed_since(paths, guests):
+    if changed := _changed_since(paths):
         say(f"changed since: {', '.join(changed)}; to use that: lab/lab down, then up")
     return known
 
 
-def _changed_since(paths: Paths, guests: str) -> list[str]:
+def _changed_since(paths: Paths) -> list[str]:
     """What a running lab was started with and is another one now."""
     launch, wanted = Launch.load(paths), settings.load()
     program = VCENTER_VARIABLE not in os.environ and str(vcenter_binary(paths)) != launch.vcenter[0]
-    images = guests == "podman" and image.image_name(image.os_release()) != launch.image
+    images = bool(launch.image) and image.image_name(image.os_release()) != launch.image
+    images = images or (bool(launch.disk_image) and str(disk_image.path(paths)) != launch.disk_image)
     found = {
         "lab/vcenter": program,
         "lab/images": images,
         "lab/inventory.yml": state.read_json(paths.inventory) != settings.for_vcenter(wanted),
         str(settings.ROLE.relative_to(CHECKOUT)): state.read_json(paths.roles) != settings.for_roles(wanted, paths),
         FAULTS_VARIABLE: _faults_mark() != launch.faults,
+        settings.PORTS_VARIABLE: bool(launch.ports) and launch.ports != settings.guest_ports(),
     }
     return [what for what, changed in found.items() if changed]
 
 
-def _repair(paths: Paths, podman: Podman, guests: str, steps: Steps) -> None:
-    """The vCenter keeps its inventory in memory. Without it, the guests of before belong to no VM any more."""
+def _repair(paths: Paths, podman: Podman, choice: Choice, steps: Steps) -> None:
+    """What a lab that was killed left: containers belong to no VM any more, QEMU guests have ended with their daemon.
+    The vCenter knows its VMs of before again where guests of this kind outlive it."""
     if processes.stop(paths):
         steps.done("repair", "stopped what was left of an earlier lab")
-    if guests == "podman":
+    if "podman" in choice.drivers:
         processes.wait_for_podman(paths.lab_id)
         if orphans := podman.remove_containers():
             text = f"removed {len(orphans)} guest(s) whose vCenter is gone: {', '.join(orphans)}"
             steps.done("repair", text)
-    shutil.rmtree(paths.guests, ignore_errors=True)
+    # A record that the vCenter could not read was put aside as UUID.json.broken: its disks are nobody's to throw away.
+    kept = {path.name.partition(".")[0] for path in paths.kept.glob("*.json*")} - {"folders"}
+    if "qemu" not in choice.drivers:
+        if kept:
+            steps.done("repair", f"{len(kept)} VM(s) of before are gone: {choice} guests do not outlive their lab")
+        shutil.rmtree(paths.kept, ignore_errors=True)
+        kept = set()
+    for folder in paths.guests.glob("*"):
+        if folder.name not in kept:
+            shutil.rmtree(folder, ignore_errors=True)
+    if kept:
+        steps.done("repair", f"{len(kept)} VM(s) of before come back powered off")
     shutil.rmtree(paths.work, ignore_errors=True)
     paths.work.mkdir()
     paths.ready.unlink(missing_ok=True)
 
 
-def _build(paths: Paths, podman: Podman, image_name: str, steps: Steps) -> Path:
-    """The two slow steps of a cold start."""
+def _build(paths: Paths, podman: Podman, launch: Launch, steps: Steps) -> Path:
+    """The slow steps of a cold start."""
     override = os.environ.get(VCENTER_VARIABLE)
     binary = Path(override) if override else vcenter_binary(paths)
     jobs: dict[str, Callable[[], object]] = {}
     if not binary.exists():
         jobs["vCenter"] = lambda: build_vcenter(paths)
-    if image_name and not podman.has_image(image_name):
-        jobs["guest image"] = lambda: image.build_image(paths, podman, image_name)
-    elif image_name:
-        podman.use_image(image_name)
+    if launch.image and not podman.has_image(launch.image):
+        jobs["guest image"] = lambda: image.build_image(paths, podman, launch.image)
+    elif launch.image:
+        podman.use_image(launch.image)
+    if launch.disk_image and not Path(launch.disk_image).exists():
+        jobs["disk image"] = lambda: disk_image.build(paths)
     if jobs:
-        steps.say(f"          building {' and '.join(jobs)}; a minute, once")
+        steps.say(f"          building {' and '.join(jobs)}; a minute or two, once")
     _side_by_side(jobs, steps)
     return binary
 
@@ -205,12 +266,14 @@ def _port_of_before(paths: Paths) -> int:
     return port if port and processes.is_free(port) else 0
 
 
-def _vcenter_command(paths: Paths, binary: Path, port: int, administrator: str) -> list[str]:
+def _vcenter_command(paths: Paths, binary: Path, choice: Choice, wanted: dict[str, Any]) -> list[str]:
     return [
-        str(binary), "-listen", f"127.0.0.1:{port}", "-cert", str(paths.tls / "server.pem"),
-        "-key", str(paths.tls / "server.key"), "-user", administrator, "-password-file", str(paths.admin_password),
+        str(binary), "-listen", f"127.0.0.1:{_port_of_before(paths)}", "-cert", str(paths.tls / "server.pem"),
+        "-key", str(paths.tls / "server.key"), "-user", wanted["admin_username"],
+        "-password-file", str(paths.admin_password),
         "-calls", str(paths.logs / "calls.jsonl"), "-ready", str(paths.ready), "-inventory", str(paths.inventory),
         "-work", str(paths.work), "-roles", str(paths.roles), *_faults(),
+        *(["-keep", str(paths.kept)] if "qemu" in choice.drivers else []),
     ]  # fmt: skip
 
 

@@ -28,7 +28,7 @@ documents() {
 }
 go_vet() {
   local go gofmt folder unformatted
-  go=$(python -c 'from lab.machine import go_program; print(go_program())') &&
+  go=$(python -c 'from lab.build import go_program; print(go_program())') &&
   gofmt=$("$go" env GOROOT)/bin/gofmt || return 1
   for folder in lab/vcenter tests/integration/govmomi; do
     (cd "$folder" && "$go" vet ./...) || return 1

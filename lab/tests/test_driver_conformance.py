@@ -20,15 +20,15 @@ from typing import Any
 
 import pytest
 
-from lab import inotify
+from lab import disk_image, inotify
 from lab.guests.base import POWERED_OFF, POWERED_ON, SUSPENDED, Ability, Disk, GuestError, Nic, Vm
 from lab.guests.fake import FakeDriver
 from lab.guests.podman import PodmanDriver
 from lab.guests.podman_cli import Podman, machine_containers_conf
 from lab.guests.qemu import QemuDriver
+from lab.paths import Paths
 from lab.tests.drivers import DATA_DISK, Bench, RealBench, lab_id_of, make_key
 
-IMAGE_VARIABLE = "NANOBANANA_LAB_MACHINE_IMAGE"
 CAP_MB = 768
 
 
@@ -73,8 +73,6 @@ def podman(folder: Path) -> Iterator[Bench]:
     cli.conf.write_text(machine_containers_conf())
     name = image.image_name(image.os_release())
     if not cli.has_image(name):
-        from lab.paths import Paths
-
         image.build_image(Paths(folder, Path.cwd() / ".cache" / "lab", cli.lab_id), cli, name)
     inotify.raise_for(cli.lab_id)
     subnet = cli.ensure_network()
@@ -104,15 +102,16 @@ def qemu_driver(emit: Any, folder: Path) -> QemuDriver:
 
 
 def machine_image() -> Path:
-    image = os.environ.get(IMAGE_VARIABLE, "")
-    if not image:
-        pytest.skip(f"no image for QEMU guests: {IMAGE_VARIABLE} is not set")
-    return Path(image)
+    """That of the checkout, which `lab up` would build."""
+    paths = Paths.of_checkout()
+    if not disk_image.path(paths).exists():
+        disk_image.build(paths)
+    return disk_image.path(paths)
 
 
 @pytest.fixture(
     scope="module",
-    params=["fake", pytest.param("podman", marks=pytest.mark.lab), pytest.param("qemu", marks=pytest.mark.lab)],
+    params=["fake", pytest.param("podman", marks=pytest.mark.lab), pytest.param("qemu", marks=pytest.mark.machine)],
 )
 def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
     folder = tmp_path_factory.mktemp(request.param)
@@ -430,6 +429,7 @@ def test_a_guest_that_is_destroyed_leaves_nothing(shared: Shared) -> None:
 KILLED = """
 import asyncio, sys
 from pathlib import Path
+from lab.paths import Paths
 from lab.tests.drivers import Bench
 from lab.tests.test_driver_conformance import qemu_driver
 folder = Path(sys.argv[1])
@@ -441,7 +441,7 @@ bench.run(asyncio.sleep(60))
 """
 
 
-@pytest.mark.lab
+@pytest.mark.machine
 def test_a_qemu_that_ends_at_once_says_why(tmp_path: Path) -> None:
     make_key(tmp_path)
     bench = Bench(lambda emit: qemu_driver(emit, tmp_path), tmp_path / "key")
@@ -467,7 +467,7 @@ def test_a_qemu_that_ends_at_once_says_why(tmp_path: Path) -> None:
     bench.close()
 
 
-@pytest.mark.lab
+@pytest.mark.machine
 def test_qemu_guests_end_with_a_killed_lab_and_their_disks_are_whole(tmp_path: Path) -> None:
     machine_image()
     make_key(tmp_path)

@@ -13,7 +13,7 @@ from lab import image, inotify
 from lab.errors import MACHINE, LabError
 from lab.guests.facts import parse_fib_trie, parse_if_inet6
 from lab.guests.podman_cli import containers_conf, images_without_users
-from lab.machine import Machine, checks, install, require
+from lab.machine import Machine, checks, install, packages, require
 
 WELL = Machine(
     is_root=True,
@@ -29,8 +29,9 @@ WELL = Machine(
 
 
 def test_a_machine_with_everything_passes() -> None:
-    require(WELL, "podman")
-    assert all(check.ok for check in checks(WELL))
+    for drivers in ({"podman"}, {"qemu"}, {"podman", "qemu"}, {"fake"}):
+        require(WELL, drivers)
+        assert all(check.ok for check in checks(WELL, drivers))
 
 
 @pytest.mark.parametrize(
@@ -56,20 +57,40 @@ def test_a_machine_with_everything_passes() -> None:
 )
 def test_each_lack_is_named_with_the_command_that_mends_it(lack: dict[str, Any], name: str, fix: str) -> None:
     machine = replace(WELL, **lack)
-    found = {check.name: check for check in checks(machine) if not check.ok}
+    found = {check.name: check for check in checks(machine, {"podman"}) if not check.ok}
     assert fix in found[name].fix
     with pytest.raises(LabError) as caught:
-        require(machine, "podman")
+        require(machine, {"podman"})
     assert f"  {name}: " in str(caught.value) and fix in str(caught.value)
     assert caught.value.code == MACHINE
 
 
 def test_up_goes_on_where_it_can_mend_the_lack_itself() -> None:
-    require(replace(WELL, inotify_instances=128), "podman")
+    require(replace(WELL, inotify_instances=128), {"podman"})
 
 
 def test_fake_guests_need_neither_root_nor_podman() -> None:
-    require(replace(WELL, is_root=False, missing_packages=("podman",), has_cgroups=False), "fake")
+    require(replace(WELL, is_root=False, missing_packages=("podman",), has_cgroups=False), {"fake"})
+
+
+def test_qemu_guests_need_neither_root_nor_what_containers_need() -> None:
+    bare = replace(WELL, is_root=False, has_cgroups=False, has_overlay=False, inotify_instances=128)
+    require(bare, {"qemu"})
+    with pytest.raises(LabError, match="sudo lab/lab up"):
+        require(bare, {"qemu", "podman"})
+
+
+def test_each_driver_brings_its_packages() -> None:
+    assert packages({"fake"}, unified_cgroups=True) == {}
+    assert {"podman", "crun", "mmdebstrap"} <= set(packages({"podman"}, unified_cgroups=True))
+    assert {"podman", "runc"} <= set(packages({"podman"}, unified_cgroups=False))
+    qemu = set(packages({"qemu"}, unified_cgroups=True))
+    assert {"qemu-system-x86", "ovmf", "mmdebstrap"} <= qemu and "podman" not in qemu
+
+
+def test_kvm_that_does_not_work_is_told_and_no_lack() -> None:
+    (slow,) = [check for check in checks(replace(WELL, has_kvm=False), {"qemu"}) if check.name == "KVM"]
+    assert slow.ok and "emulated" in slow.found
 
 
 def test_setup_without_root_says_the_whole_command() -> None:

@@ -26,7 +26,7 @@ def converse(talk: Talk, make: Callable[[Server], FakeDriver] | None = None) -> 
         ours, theirs = socket.socketpair()
         server = Server(*await asyncio.open_connection(sock=ours, limit=LINE_LIMIT))
         driver = make(server) if make else FakeDriver(server.send_event)
-        serving = asyncio.create_task(server.serve(driver))
+        serving = asyncio.create_task(server.serve(lambda _vm: driver))
         reader, writer = await asyncio.open_connection(sock=theirs, limit=LINE_LIMIT)
         await asyncio.wait_for(talk(reader, writer, driver), 10)
         writer.close()

@@ -179,7 +179,7 @@ def test_ports_that_this_user_may_not_listen_to_are_shifted_together() -> None:
     assert host_ports((8000, 9100), "127.77.4", unprivileged=1024) == {8000: 8000, 9100: 9100}
 
 
-@pytest.mark.lab
+@pytest.mark.machine
 def test_the_probe_for_kvm_runs_a_processor_and_has_an_end() -> None:
     assert kvm.runs("tcg", 20)
     assert not kvm.runs("tcg", 0.01)

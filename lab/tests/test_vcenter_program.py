@@ -8,8 +8,7 @@ import subprocess
 
 import pytest
 
-from lab.build import SOURCES
-from lab.machine import go_program
+from lab.build import SOURCES, go_program
 
 
 @pytest.mark.integration

@@ -73,27 +73,39 @@ func (l *lab) clone(
 	var host types.ManagedObjectReference
 	var copied types.VirtualMachineConfigSpec
 	var template string
+	var at point
+	var config *types.VirtualMachineConfigInfo
 	ctx.WithLock(source, func() {
-		host, copied, template = *source.Runtime.Host, specOf(source), l.machine(source.Self).template
+		host, template = *source.Runtime.Host, l.machine(source.Self).template
 		if source.Config.Template {
 			template = source.Name
 		}
+		if config, at = l.cloned(source, r.Spec.Snapshot); config != nil {
+			copied = specOf(config)
+			copied.ExtraConfig = mergeExtraConfig(copied.ExtraConfig, takenBack(at.written))
+		}
 	})
-	request, failed := l.bareClone(ctx, source, r, host)
+	if config == nil {
+		return nil, notFound(*r.Spec.Snapshot)
+	}
+	request, failed := l.bareClone(ctx, source, config, r, host)
 	if failed != nil {
 		return nil, failed
 	}
-	return l.create(ctx, func() (types.AnyType, *failure) {
+	var m *machine
+	clone, failed := l.create(ctx, func() (types.AnyType, *failure) {
 		if taken := l.child(ctx, folder, r.Name); taken != nil { // by a clone that was faster
 			return nil, duplicateName(r.Name, *taken)
 		}
 		body := folder.CreateVMTask(ctx, request)
 		return l.inner(ctx, body.(*methods.CreateVM_TaskBody).Res.Returnval)
 	}, func(clone *simulator.VirtualMachine) *failure {
-		l.machine(clone.Self).template = template
+		m = l.machine(clone.Self)
+		m.busy.Lock() // before anybody sees it: it cannot start without its content
+		m.template, m.origin = template, at.origin
 		renewIdentity(clone)
 		if isLinked(r) {
-			linkDisks(clone, source)
+			linkDisks(clone, config)
 		} else {
 			unlinkDisks(clone)
 		}
@@ -113,12 +125,21 @@ func (l *lab) clone(
 		}
 		return nil
 	})
+	if failed != nil {
+		if m != nil {
+			m.busy.Unlock()
+		}
+		return nil, failed
+	}
+	defer l.release(m, clone)
+	return clone, l.copyContent(ctx, source, clone, r)
 }
 
 // bareClone makes a VM with the source's hardware. The simulator's own clone does the same, and waits for it by looking
 // every 10 ms while nobody else can clone.
 func (l *lab) bareClone(
-	ctx *simulator.Context, source *simulator.VirtualMachine, r *types.CloneVM_Task, host types.ManagedObjectReference,
+	ctx *simulator.Context, source *simulator.VirtualMachine, from *types.VirtualMachineConfigInfo, r *types.CloneVM_Task,
+	host types.ManagedObjectReference,
 ) (*types.CreateVM_Task, *failure) {
 	location, bare := r.Spec.Location, &types.CreateVM_Task{This: r.Folder}
 	config := &bare.Config
@@ -127,14 +148,14 @@ func (l *lab) bareClone(
 			location.Pool = source.ResourcePool
 		}
 		var path object.DatastorePath
-		path.FromString(source.Config.Files.VmPathName)
+		path.FromString(from.Files.VmPathName)
 		if location.Datastore != nil {
 			path.Datastore = l.registry.Get(*location.Datastore).(*simulator.Datastore).Name
 		}
 		path.Path = r.Name
-		hardware := source.Config.Hardware
+		hardware := from.Hardware
 		*config = types.VirtualMachineConfigSpec{
-			Name: r.Name, Version: source.Config.Version, GuestId: source.Config.GuestId,
+			Name: r.Name, Version: from.Version, GuestId: from.GuestId,
 			Files:   &types.VirtualMachineFileInfo{VmPathName: path.String()},
 			NumCPUs: hardware.NumCPU, MemoryMB: int64(hardware.MemoryMB), NumCoresPerSocket: hardware.NumCoresPerSocket,
 			VirtualICH7MPresent: hardware.VirtualICH7MPresent, VirtualSMCPresent: hardware.VirtualSMCPresent,
@@ -222,8 +243,7 @@ func (l *lab) create(
 	}
 	vm := l.registry.Get(result.(types.ManagedObjectReference)).(*simulator.VirtualMachine)
 	if failed := complete(vm); failed != nil {
-		body := vm.DestroyTask(ctx, &types.Destroy_Task{This: vm.Self})
-		_, _ = l.inner(ctx, body.(*methods.Destroy_TaskBody).Res.Returnval)
+		l.discard(ctx, vm)
 		return nil, failed
 	}
 	return vm, nil
@@ -272,7 +292,7 @@ func (l *lab) createVM(
 	request := *r
 	request.Config = bare
 	spec.Uuid, spec.InstanceUuid, spec.Name, spec.Files = "", "", "", nil
-	return l.create(ctx, func() (types.AnyType, *failure) {
+	vm, failed := l.create(ctx, func() (types.AnyType, *failure) {
 		body := folder.CreateVMTask(ctx, &request)
 		return l.inner(ctx, body.(*methods.CreateVM_TaskBody).Res.Returnval)
 	}, func(vm *simulator.VirtualMachine) *failure {
@@ -281,6 +301,10 @@ func (l *lab) createVM(
 		}
 		return l.configure(ctx, vm, spec)
 	})
+	if failed == nil {
+		l.keep.save(vm)
+	}
+	return vm, failed
 }
 
 func (l *lab) child(ctx *simulator.Context, folder *simulator.Folder, name string) *types.ManagedObjectReference {
@@ -292,29 +316,6 @@ func (l *lab) child(ctx *simulator.Context, folder *simulator.Folder, name strin
 	}
 	ref := entity.Reference()
 	return &ref
-}
-
-// placement does what DRS does for a clone whose spec names a pool and no host: it takes the host with most room.
-func (l *lab) placement(
-	source types.ManagedObjectReference, pool *types.ManagedObjectReference,
-) types.ManagedObjectReference {
-	if pool == nil && source.Value != "" {
-		return source
-	}
-	placed := map[types.ManagedObjectReference]int64{}
-	ctx := fork(l.service.Context)
-	for _, entity := range l.registry.All("VirtualMachine") {
-		vm, ok := entity.(*simulator.VirtualMachine)
-		if !ok {
-			continue
-		}
-		ctx.WithLock(vm, func() {
-			if vm.Runtime.Host != nil && !vm.Config.Template {
-				placed[*vm.Runtime.Host] += int64(vm.Config.Hardware.MemoryMB)
-			}
-		})
-	}
-	return l.memory.roomiest(l.places.hosts, placed)
 }
 
 func orNew(id string) string {

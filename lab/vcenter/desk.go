@@ -29,9 +29,10 @@ func (d *desk) Unlock() {}
 var answered = map[string]map[string]bool{
 	"VirtualMachine": set("PowerOnVM_Task", "PowerOffVM_Task", "SuspendVM_Task", "ResetVM_Task", "ShutdownGuest",
 		"RebootGuest", "ReconfigVM_Task", "CloneVM_Task", "Destroy_Task", "CreateSnapshot_Task", "CreateSnapshotEx_Task",
-		"CustomizeVM_Task", "RevertToCurrentSnapshot_Task", "RelocateVM_Task", "RemoveAllSnapshots_Task"),
+		"CustomizeVM_Task", "RevertToCurrentSnapshot_Task", "RelocateVM_Task", "RemoveAllSnapshots_Task", "UnregisterVM",
+		"MarkAsTemplate", "MarkAsVirtualMachine"),
 	"VirtualMachineSnapshot": set("RevertToSnapshot_Task", "RemoveSnapshot_Task"),
-	"Folder":                 set("CreateVM_Task"),
+	"Folder":                 set("CreateVM_Task", "Destroy_Task"),
 	"ClusterComputeResource": set("ReconfigureComputeResource_Task"),
 	"Datastore":              set("RefreshDatastore"),
 	"EnvironmentBrowser":     set("QueryConfigTarget"),

@@ -6,8 +6,8 @@ import (
 	"cmp"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"slices"
-	"strings"
 
 	"github.com/google/uuid"
 	"github.com/vmware/govmomi/object"
@@ -74,20 +74,24 @@ func (l *lab) prepareDevices(vm *simulator.VirtualMachine, changes []types.BaseV
 			device.ControllerKey = key
 		}
 		var failed *failure
-		if spec.Operation == types.VirtualDeviceConfigSpecOperationAdd {
+		switch spec.Operation {
+		case types.VirtualDeviceConfigSpecOperationAdd:
 			key := device.Key
 			if failed = l.prepareAdded(vm, devices, spec, index); failed == nil && key < 0 {
 				renamed[key] = device.Key
 			}
 			devices = append(devices, spec.Device)
-		} else {
+		default:
 			failed = l.prepareKnown(vm, devices, spec, index)
+			if spec.Operation == types.VirtualDeviceConfigSpecOperationRemove {
+				devices = without(devices, device.Key) // what is added after it may take its place
+			}
 		}
 		if failed != nil {
 			return failed
 		}
 	}
-	return nil
+	return checkControllers(vm, devices, changes)
 }
 
 func (l *lab) prepareAdded(
@@ -158,6 +162,9 @@ func (l *lab) prepareKnown(
 		}
 		return nil
 	}
+	if reflect.TypeOf(found) != reflect.TypeOf(spec.Device) {
+		return invalidDevice(index, "device") // its type is what it is; another one takes its place as another device
+	}
 	old, wish := found.GetVirtualDevice(), spec.Device.GetVirtualDevice()
 	if wish.Backing == nil {
 		wish.Backing = old.Backing
@@ -171,8 +178,8 @@ func (l *lab) prepareKnown(
 	switch device := spec.Device.(type) {
 	case *types.VirtualDisk:
 		completeDisk(device, found)
-		if known, ok := found.(*types.VirtualDisk); ok && hasParent(known) && diskBytes(device) > diskBytes(known) {
-			return invalidDevice(index, "device.capacityInKB")
+		if known, ok := found.(*types.VirtualDisk); ok {
+			return checkSize(device, known, index)
 		}
 	case *types.VirtualPCIPassthrough:
 		return l.prepareGPU(vm, devices, device, index)
@@ -317,57 +324,4 @@ func connectDevices(vm *simulator.VirtualMachine, on bool) []types.BaseVirtualDe
 		}
 	}
 	return copied
-}
-
-// describe is the VM as the guest driver needs to know it. The caller holds the VM's lock.
-func (l *lab) describe(vm *simulator.VirtualMachine) guestVM {
-	guest := guestVM{
-		Moid: vm.Self.Value, Name: vm.Name, UUID: vm.Config.Uuid, InstanceUUID: vm.Config.InstanceUuid,
-		Template: l.machine(vm.Self).template, GuestID: vm.Config.GuestId, CPUs: vm.Config.Hardware.NumCPU,
-		MemoryMB: vm.Config.Hardware.MemoryMB, Firmware: vm.Config.Firmware, GuestInfo: map[string]string{},
-		Disks: []guestDisk{}, NICs: []guestNIC{},
-	}
-	for _, option := range vm.Config.ExtraConfig {
-		if key := option.GetOptionValue().Key; strings.HasPrefix(key, "guestinfo.") {
-			guest.GuestInfo[key] = fmt.Sprint(option.GetOptionValue().Value)
-		}
-	}
-	devices := object.VirtualDeviceList(vm.Config.Hardware.Device)
-	for _, known := range devices {
-		base := known.GetVirtualDevice()
-		switch device := known.(type) {
-		case *types.VirtualDisk:
-			disk := guestDisk{Key: base.Key, SizeKB: device.CapacityInKB}
-			if base.UnitNumber != nil {
-				disk.Unit = *base.UnitNumber
-			}
-			if controller := devices.FindByKey(base.ControllerKey); controller != nil {
-				disk.Controller = devices.Type(controller)
-			}
-			if backing, ok := base.Backing.(*types.VirtualDiskFlatVer2BackingInfo); ok {
-				disk.UUID = backing.Uuid
-			}
-			guest.Disks = append(guest.Disks, disk)
-		case types.BaseVirtualEthernetCard:
-			card := device.GetVirtualEthernetCard()
-			kind := strings.ToLower(strings.TrimPrefix(devices.TypeName(known), "Virtual"))
-			guest.NICs = append(guest.NICs, guestNIC{
-				Key: base.Key, MAC: card.MacAddress, Network: l.networkOf(card), Type: kind,
-			})
-		}
-	}
-	return guest
-}
-
-func (l *lab) networkOf(card *types.VirtualEthernetCard) string {
-	switch backing := card.Backing.(type) {
-	case *types.VirtualEthernetCardNetworkBackingInfo:
-		return backing.DeviceName
-	case *types.VirtualEthernetCardDistributedVirtualPortBackingInfo:
-		ref := types.ManagedObjectReference{Type: "DistributedVirtualPortgroup", Value: backing.Port.PortgroupKey}
-		if portgroup, ok := l.registry.Get(ref).(*simulator.DistributedVirtualPortgroup); ok {
-			return portgroup.Name
-		}
-	}
-	return ""
 }

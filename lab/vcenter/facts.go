@@ -25,20 +25,33 @@ func (l *lab) guestEvent(moid string, facts guestFacts) {
 	state := types.VirtualMachinePowerState(facts.Power)
 	m := l.machine(ref)
 	var before types.VirtualMachinePowerState
-	var starting bool
+	running, ending := false, state != poweredOn && state != ""
 	ctx.WithLock(vm, func() {
-		before, starting = vm.Runtime.PowerState, m.starting
+		before = vm.Runtime.PowerState
 		// Only an operation of the vCenter turns a VM on: facts that arrive after a power-off are stale.
-		if state == poweredOn && (before == poweredOn || starting) {
+		if running = state == poweredOn && (before == poweredOn || m.starting || m.reverting); running {
 			l.setFacts(ctx, vm, m.customization.facts(facts))
+			l.takeGuestInfo(ctx, vm, m, facts.GuestInfo)
+		}
+		if m.reverting && ending { // the run that the driver ends to start another one
+			m.ended, ending = true, false
 		}
 	})
-	if state != poweredOn && state != "" && state != before {
+	switch {
+	case running && facts.Crashed:
+		l.crashed(ctx, vm)
+	case ending && state != before:
 		l.setPower(ctx, vm, state)
 	}
 }
 
+// setPower shows a VM's new power state and says so.
 func (l *lab) setPower(ctx *simulator.Context, vm *simulator.VirtualMachine, state types.VirtualMachinePowerState) {
+	l.showPower(ctx, vm, state)
+	l.postPowerEvent(ctx, vm, state)
+}
+
+func (l *lab) showPower(ctx *simulator.Context, vm *simulator.VirtualMachine, state types.VirtualMachinePowerState) {
 	var boot types.AnyType
 	if state == poweredOn {
 		boot = time.Now()
@@ -57,8 +70,10 @@ func (l *lab) setPower(ctx *simulator.Context, vm *simulator.VirtualMachine, sta
 		if state != poweredOn {
 			l.clearFacts(ctx, vm)
 		}
+		if state == poweredOff {
+			l.forgetWritten(ctx, vm, l.machine(vm.Self))
+		}
 	})
-	l.postPowerEvent(ctx, vm, state)
 }
 
 func (l *lab) postPowerEvent(ctx *simulator.Context, vm *simulator.VirtualMachine, state types.VirtualMachinePowerState) {
@@ -123,6 +138,19 @@ func (l *lab) setFacts(ctx *simulator.Context, vm *simulator.VirtualMachine, fac
 	if len(changes) > 0 {
 		ctx.Update(vm, changes)
 	}
+}
+
+// factsOf is what a VM shows of its guest, as setFacts takes it.
+func factsOf(vm *simulator.VirtualMachine) guestFacts {
+	running := vm.Guest.ToolsRunningStatus == string(types.VirtualMachineToolsRunningStatusGuestToolsRunning)
+	name := vm.Guest.HostName
+	facts := guestFacts{ToolsRunning: &running, Hostname: &name, Addresses: []string{}}
+	for _, card := range vm.Guest.Net {
+		if len(card.IpAddress) > 0 {
+			facts.Addresses, facts.MAC = card.IpAddress, &card.MacAddress
+		}
+	}
+	return facts
 }
 
 func toolsChanges(running bool) []types.PropertyChange {

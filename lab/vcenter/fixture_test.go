@@ -332,4 +332,27 @@ func (g *fakeGuests) operations() []string {
 	return operations
 }
 
+// asked are the requests for one operation so far.
+func (g *fakeGuests) asked(operation string) []guestRequest {
+	g.mutex.Lock()
+	defer g.mutex.Unlock()
+	var found []guestRequest
+	for _, request := range g.seen {
+		if request.Op == operation {
+			found = append(found, request)
+		}
+	}
+	return found
+}
+
+// refuse makes one operation fail from now on.
+func (g *fakeGuests) refuse(operation, problem string) {
+	g.answerWith(func(r guestRequest) string {
+		if r.Op == operation {
+			return problem
+		}
+		return ""
+	})
+}
+
 func (tl *testLab) userInfo() *url.Userinfo { return url.UserPassword(testUser, testPassword) }

@@ -12,38 +12,48 @@ import (
 	"sync"
 )
 
-const protocolVersion = 1
+const protocolVersion = 2
 
 // driver makes guests do what happens to their VMs.
 type driver interface {
-	// call returns when the guest did it. applied runs between the driver's answer and the next thing that the driver
-	// says, so that what the guest does afterwards cannot be overtaken by the answer.
-	call(operation string, vm guestVM, applied func()) error
+	// call returns when the guest did it. with is what the operation needs besides the VM. applied runs between the
+	// driver's answer and the next thing that the driver says, so that what the guest does afterwards cannot be overtaken
+	// by the answer.
+	call(operation string, vm guestVM, with arguments, applied func()) error
 	// done is closed when the driver is gone.
 	done() <-chan struct{}
 }
 
+// arguments are an operation's by name; the driver's other end takes them as keyword arguments.
+type arguments map[string]any
+
 type guestVM struct {
-	Moid         string            `json:"moid"`
-	Name         string            `json:"name"`
-	UUID         string            `json:"uuid"`
-	InstanceUUID string            `json:"instance_uuid"`
-	Template     string            `json:"template"`
-	GuestID      string            `json:"guest_id"`
-	CPUs         int32             `json:"cpus"`
-	MemoryMB     int32             `json:"memory_mb"`
-	Firmware     string            `json:"firmware"`
-	GuestInfo    map[string]string `json:"guestinfo"`
-	Disks        []guestDisk       `json:"disks"`
-	NICs         []guestNIC        `json:"nics"`
+	Moid           string            `json:"moid"`
+	Name           string            `json:"name"`
+	UUID           string            `json:"uuid"`
+	InstanceUUID   string            `json:"instance_uuid"` // its identity: moids change when the vCenter is started anew
+	Template       string            `json:"template"`
+	GuestID        string            `json:"guest_id"`
+	CPUs           int32             `json:"cpus"`
+	CoresPerSocket int32             `json:"cores_per_socket"`
+	MemoryMB       int32             `json:"memory_mb"`
+	Firmware       string            `json:"firmware"`
+	BootOrder      []string          `json:"boot_order"`  // "disk:KEY", "ethernet:KEY" or "cdrom"; empty: the first disk
+	EnableUUID     bool              `json:"enable_uuid"` // the guest sees its disks' identifiers
+	GuestInfo      map[string]string `json:"guestinfo"`
+	Disks          []guestDisk       `json:"disks"`
+	NICs           []guestNIC        `json:"nics"`
 }
 
 type guestDisk struct {
-	Key        int32  `json:"key"`
-	Unit       int32  `json:"unit"`
-	Controller string `json:"controller"`
-	SizeKB     int64  `json:"size_kb"`
-	UUID       string `json:"uuid"`
+	Key           int32  `json:"key"`
+	Unit          int32  `json:"unit"`
+	Controller    string `json:"controller"` // its type
+	ControllerKey int32  `json:"controller_key"`
+	Bus           int32  `json:"bus"` // the controller's number among those of its type
+	SizeKB        int64  `json:"size_kb"`
+	UUID          string `json:"uuid"`
+	Origin        bool   `json:"origin"` // its content began as a template's system disk
 }
 
 type guestNIC struct {
@@ -55,18 +65,21 @@ type guestNIC struct {
 
 // guestFacts is what VMware Tools would report. A nil field is unknown and changes nothing.
 type guestFacts struct {
-	Power        string   `json:"power"`
-	ToolsRunning *bool    `json:"tools_running"`
-	Hostname     *string  `json:"hostname"`
-	Addresses    []string `json:"addresses"`
-	MAC          *string  `json:"mac"`
+	Power        string            `json:"power"`
+	ToolsRunning *bool             `json:"tools_running"`
+	Hostname     *string           `json:"hostname"`
+	Addresses    []string          `json:"addresses"`
+	MAC          *string           `json:"mac"`
+	GuestInfo    map[string]string `json:"guestinfo"` // what the guest wrote, "" takes a key away
+	Crashed      bool              `json:"crashed"`   // its kernel panicked; the VM is still on
 }
 
 type guestRequest struct {
-	ID       int64    `json:"id"`
-	Op       string   `json:"op"`
-	Protocol int      `json:"protocol,omitempty"`
-	VM       *guestVM `json:"vm,omitempty"`
+	ID        int64     `json:"id"`
+	Op        string    `json:"op"`
+	Protocol  int       `json:"protocol,omitempty"`
+	VM        *guestVM  `json:"vm,omitempty"`
+	Arguments arguments `json:"arguments,omitempty"`
 }
 
 // guestMessage is an answer (ID set) or an event.
@@ -114,8 +127,8 @@ func newSocketDriver(socket io.ReadWriteCloser, event func(string, guestFacts)) 
 
 func (d *socketDriver) done() <-chan struct{} { return d.closed }
 
-func (d *socketDriver) call(operation string, vm guestVM, applied func()) error {
-	return d.request(guestRequest{Op: operation, VM: &vm}, applied)
+func (d *socketDriver) call(operation string, vm guestVM, with arguments, applied func()) error {
+	return d.request(guestRequest{Op: operation, VM: &vm, Arguments: with}, applied)
 }
 
 func (d *socketDriver) request(request guestRequest, applied func()) error {
@@ -212,11 +225,14 @@ type pretendDriver struct {
 
 func (d *pretendDriver) done() <-chan struct{} { return nil }
 
-func (d *pretendDriver) call(operation string, vm guestVM, applied func()) error {
+func (d *pretendDriver) call(operation string, vm guestVM, with arguments, applied func()) error {
 	if applied != nil {
 		applied()
 	}
 	running, stopped := true, guestFacts{Power: "poweredOff"}
+	if operation == "revert" && with["power"] == string(poweredOn) {
+		operation = "resume"
+	}
 	switch operation {
 	case "power_on", "resume", "reset", "reboot":
 		name := vm.Name

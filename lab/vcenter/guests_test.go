@@ -19,7 +19,7 @@ func scripted(t *testing.T, event func(string, guestFacts)) (*socketDriver, net.
 	lines := bufio.NewReader(ours)
 	go func() {
 		line, _ := lines.ReadString('\n')
-		if line != `{"id":0,"op":"hello","protocol":1}`+"\n" {
+		if line != `{"id":0,"op":"hello","protocol":2}`+"\n" {
 			t.Errorf("hello is %q", line)
 		}
 		_, _ = ours.Write([]byte(`{"id":0,"ok":true}` + "\n"))
@@ -34,11 +34,11 @@ func scripted(t *testing.T, event func(string, guestFacts)) (*socketDriver, net.
 func TestAnswersReachTheirRequestInAnyOrder(t *testing.T) {
 	driver, conn, lines := scripted(t, nil)
 	first, second := make(chan error, 1), make(chan error, 1)
-	go func() { first <- driver.call("power_on", guestVM{Moid: "vm-1"}, nil) }()
+	go func() { first <- driver.call("power_on", guestVM{Moid: "vm-1"}, nil, nil) }()
 	if _, err := lines.ReadString('\n'); err != nil {
 		t.Fatal(err)
 	}
-	go func() { second <- driver.call("power_on", guestVM{Moid: "vm-2"}, nil) }()
+	go func() { second <- driver.call("power_on", guestVM{Moid: "vm-2"}, nil, nil) }()
 	if line, _ := lines.ReadString('\n'); !strings.HasPrefix(line, `{"id":2,"op":"power_on","vm":{"moid":"vm-2"`) {
 		t.Fatalf("second request is %q", line)
 	}
@@ -63,7 +63,7 @@ func TestAnAnswerTakesEffectBeforeTheNextEvent(t *testing.T) {
 		_, _ = lines.ReadString('\n')
 		fmt.Fprint(conn, `{"id":1,"ok":true}`+"\n"+`{"event":"guest","moid":"vm-1","guest":{"power":"poweredOff"}}`+"\n")
 	}()
-	if err := driver.call("power_on", guestVM{Moid: "vm-1"}, func() { order = append(order, "applied") }); err != nil {
+	if err := driver.call("power_on", guestVM{Moid: "vm-1"}, nil, func() { order = append(order, "applied") }); err != nil {
 		t.Fatal(err)
 	}
 	<-seen
@@ -78,11 +78,11 @@ func TestALostDriverFailsTheCallsThatWaitForIt(t *testing.T) {
 		_, _ = lines.ReadString('\n')
 		_ = conn.Close()
 	}()
-	if err := driver.call("power_on", guestVM{Moid: "vm-1"}, nil); !errors.Is(err, errDriverGone) {
+	if err := driver.call("power_on", guestVM{Moid: "vm-1"}, nil, nil); !errors.Is(err, errDriverGone) {
 		t.Errorf("waiting call: %v", err)
 	}
 	<-driver.done()
-	if err := driver.call("power_on", guestVM{Moid: "vm-1"}, nil); !errors.Is(err, errDriverGone) {
+	if err := driver.call("power_on", guestVM{Moid: "vm-1"}, nil, nil); !errors.Is(err, errDriverGone) {
 		t.Errorf("later call: %v", err)
 	}
 }
@@ -93,7 +93,7 @@ func TestNonsenseFromTheDriverIsSkipped(t *testing.T) {
 		_, _ = lines.ReadString('\n')
 		fmt.Fprint(conn, "not json\n{}\n"+`{"id":99,"ok":true}`+"\n"+`{"id":1,"ok":true}`+"\n")
 	}()
-	if err := driver.call("power_on", guestVM{Moid: "vm-1"}, nil); err != nil {
+	if err := driver.call("power_on", guestVM{Moid: "vm-1"}, nil, nil); err != nil {
 		t.Error(err)
 	}
 }
@@ -102,9 +102,9 @@ func TestADriverThatRefusesHelloIsNotUsed(t *testing.T) {
 	ours, theirs := net.Pipe()
 	go func() {
 		_, _ = bufio.NewReader(ours).ReadString('\n')
-		fmt.Fprintln(ours, `{"id":0,"ok":false,"error":{"message":"guest protocol is 1, expected 2"}}`)
+		fmt.Fprintln(ours, `{"id":0,"ok":false,"error":{"message":"guest protocol is 2, expected 3"}}`)
 	}()
-	if _, err := newSocketDriver(theirs, nil); err == nil || !strings.Contains(err.Error(), "expected 2") {
+	if _, err := newSocketDriver(theirs, nil); err == nil || !strings.Contains(err.Error(), "expected 3") {
 		t.Errorf("got %v, expected the driver's message", err)
 	}
 }

@@ -135,7 +135,7 @@ func (l *lab) build() error {
 	l.registry.AddHandler(registryHook{l})
 	l.registry.Put(newDesk(l))
 	l.registry.Handler = l.route
-	for _, step := range []func(*vim25.Client) error{l.buildDatacenter, l.buildTemplates, l.grantRoles} {
+	for _, step := range []func(*vim25.Client) error{l.buildDatacenter, l.buildTemplates, l.restoreKept, l.grantRoles} {
 		client, err := vim25.NewClient(l.service.Context, l.service)
 		if err != nil {
 			return err

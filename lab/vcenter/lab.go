@@ -30,6 +30,7 @@ type lab struct {
 	users     sessionUsers
 	work      string
 	memory    memoryLedger
+	placed    placedVMs
 	gpus      gpuLedger
 	space     spaceLedger
 	policies  policyLedger
@@ -40,6 +41,8 @@ type lab struct {
 	items     map[string]types.ManagedObjectReference // the template VM of each library item
 	ovfItems  map[string]*ovfItem                     // by id of the library item
 	tokens    ovfTokens
+
+	keep *keeper // nil where nothing is kept
 
 	overriding sync.Mutex // held while the settings of single VMs in the cluster change
 
@@ -55,12 +58,27 @@ type lab struct {
 
 // machine is what the lab knows of a VM besides its managed object.
 type machine struct {
-	busy          sync.Mutex    // one operation at a time, in order of arrival
-	template      string        // what it was cloned from
-	customization customization // guarded by the VM's lock
-	starting      bool          // a power-on is under way; guarded by the VM's lock
-	importing     atomic.Bool   // its disks are still copied
-	driven        atomic.Bool   // the driver has heard of it and must hear when it goes
+	busy      sync.RWMutex            // one operation at a time, in order of arrival; clones of it share it
+	keeping   sync.Mutex              // held while its record is written
+	template  string                  // what it was cloned from
+	importing atomic.Bool             // its disks are still copied
+	told      atomic.Pointer[guestVM] // what the driver heard of it last; nil: nothing, and it need not hear when it goes
+
+	// The rest is guarded by the VM's lock.
+	customization customization
+	starting      bool              // a power-on is under way
+	reverting     bool              // the driver ends its run and starts another one: its events do not turn the VM off
+	ended         bool              // they would have, while it was reverting
+	origin        map[int32]bool    // by device key: the disks whose content began as a template's system disk
+	written       map[string]string // guestinfo keys that the guest wrote, with what they were before ("" for none)
+	points        map[types.ManagedObjectReference]point
+}
+
+// point is what the lab knows of a snapshot besides its managed object.
+type point struct {
+	id      string // the driver's name for it
+	origin  map[int32]bool
+	written map[string]string
 }
 
 func newLab(o options) (*lab, error) {
@@ -93,15 +111,21 @@ func newLab(o options) (*lab, error) {
 	if l.work, err = os.MkdirTemp(o.work, "datastore-"); err != nil {
 		return nil, fmt.Errorf("flag -work: %w", err)
 	}
+	if o.keep != "" {
+		if l.keep, err = newKeeper(&l, o.keep); err != nil {
+			return nil, err
+		}
+	}
 	if err := l.build(); err != nil {
-		l.close()
+		_ = os.RemoveAll(l.work)
 		return nil, err
 	}
 	return &l, nil
 }
 
-// close removes the datastore's files.
+// close removes the datastore's files, and writes what is kept.
 func (l *lab) close() {
+	l.keep.close()
 	_ = os.RemoveAll(l.work)
 }
 
@@ -135,21 +159,28 @@ func (h registryHook) PutObject(_ *simulator.Context, object mo.Reference) {
 	vm, ok := object.(*simulator.VirtualMachine)
 	// A VM without a host is one that CreateVM is making right now; others come here when they change folders.
 	if !ok || vm.Runtime.Host != nil || h.lab.newborn == nil {
+		h.lab.keep.note(object.Reference())
 		return
 	}
 	h.lab.unlock = h.lab.registry.AcquireLock(h.lab.newborn, vm)
 	completeNewborn(vm)
 }
 
-func (h registryHook) UpdateObject(_ *simulator.Context, object mo.Reference, _ []types.PropertyChange) {
+func (h registryHook) UpdateObject(_ *simulator.Context, object mo.Reference, changes []types.PropertyChange) {
+	h.lab.placed.touch(object.Reference())
 	h.lab.endings.noteUpdate(object.Reference())
+	h.lab.keep.noteChange(object.Reference(), changes)
 	h.lab.noteChange(object.Reference())
 }
 
-// RemoveObject tells the driver about VMs that go without Destroy_Task, with their folder for example.
+// RemoveObject tells the driver about VMs that go without Destroy_Task, such as a clone that could not be completed.
 func (h registryHook) RemoveObject(_ *simulator.Context, ref types.ManagedObjectReference) {
 	h.lab.noteChange(ref)
+	if ref.Type == "Folder" {
+		h.lab.keep.note(ref)
+	}
 	if ref.Type == "VirtualMachine" {
+		h.lab.placed.touch(ref)
 		h.lab.forget(ref)
 	}
 }

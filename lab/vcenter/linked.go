@@ -3,6 +3,8 @@
 package main
 
 import (
+	"maps"
+
 	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/types"
@@ -23,9 +25,25 @@ func (l *lab) linkable(r *types.CloneVM_Task) bool {
 	return ok && snapshot.Vm == r.This
 }
 
+// cloned is the configuration that a clone copies, with what the lab knows besides: that of a snapshot where the clone names
+// one, nil when it has gone meanwhile. The caller holds the source's lock.
+func (l *lab) cloned(
+	source *simulator.VirtualMachine, snapshot *types.ManagedObjectReference,
+) (*types.VirtualMachineConfigInfo, point) {
+	m := l.machine(source.Self)
+	if snapshot == nil {
+		return source.Config, m.here("")
+	}
+	if found, ok := l.registry.Get(*snapshot).(*simulator.VirtualMachineSnapshot); ok {
+		at := m.points[*snapshot]
+		return &found.Config, point{at.id, maps.Clone(at.origin), at.written}
+	}
+	return nil, point{}
+}
+
 // linkDisks makes the disks of a new clone children of its source's.
-func linkDisks(clone, source *simulator.VirtualMachine) {
-	parents := object.VirtualDeviceList(source.Config.Hardware.Device)
+func linkDisks(clone *simulator.VirtualMachine, source *types.VirtualMachineConfigInfo) {
+	parents := object.VirtualDeviceList(source.Hardware.Device)
 	for _, device := range clone.Config.Hardware.Device {
 		disk, ok := device.(*types.VirtualDisk)
 		if !ok {

@@ -20,6 +20,7 @@ import (
 type options struct {
 	guests, listen, cert, key, user, passwordFile string
 	calls, ready, inventory, work, faults, roles  string
+	keep                                          string
 	taskDelay                                     time.Duration
 }
 
@@ -36,6 +37,7 @@ func parseOptions(arguments []string) (options, error) {
 	flags.StringVar(&o.ready, "ready", "", "file that gets address and pid once the server accepts calls")
 	flags.StringVar(&o.inventory, "inventory", "", "JSON file of the inventory to serve")
 	flags.StringVar(&o.work, "work", "", "folder for the datastore's files; removed at the end")
+	flags.StringVar(&o.keep, "keep", "", "folder where VMs are kept for the next start; they are forgotten without it")
 	flags.StringVar(&o.faults, "faults", "", "JSON file of delays and of what goes wrong; none without it")
 	flags.StringVar(&o.roles, "roles", "", "JSON file of a second user, with the roles that it holds and where")
 	flags.DurationVar(&o.taskDelay, "task-delay", 0, "how long clone and power-on take besides their work")

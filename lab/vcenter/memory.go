@@ -3,6 +3,7 @@
 package main
 
 import (
+	"maps"
 	"sync"
 
 	"github.com/vmware/govmomi/vim25/types"
@@ -53,17 +54,8 @@ func (m *memoryLedger) release(vm types.ManagedObjectReference) {
 	delete(m.held, vm)
 }
 
-// roomiest is the host, of those given, on which the placed VMs leave most memory.
-func (m *memoryLedger) roomiest(
-	hosts []types.ManagedObjectReference, placed map[types.ManagedObjectReference]int64,
-) types.ManagedObjectReference {
+func (m *memoryLedger) capacities() map[types.ManagedObjectReference]int64 {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
-	var best types.ManagedObjectReference
-	for _, host := range hosts {
-		if best.Value == "" || m.capacity[host]-placed[host] > m.capacity[best]-placed[best] {
-			best = host
-		}
-	}
-	return best
+	return maps.Clone(m.capacity)
 }

@@ -166,8 +166,9 @@ func (l *lab) importOVF(ctx *simulator.Context, wanted ovfDeployment) (types.Any
 	l.connect(&config, wanted)
 	request := &types.CreateVM_Task{This: wanted.folder.Self, Config: config, Pool: wanted.pool, Host: wanted.host}
 	vm, failed := l.createVM(ctx, wanted.folder, request, func(vm *simulator.VirtualMachine) {
-		l.machine(vm.Self).template = wanted.item.Template
-		l.machine(vm.Self).importing.Store(true)
+		m := l.machine(vm.Self)
+		m.template = wanted.item.Template
+		m.importing.Store(true)
 		vm.DisabledMethod = importBlocks
 	})
 	if failed != nil {
@@ -175,8 +176,15 @@ func (l *lab) importOVF(ctx *simulator.Context, wanted ovfDeployment) (types.Any
 	}
 	time.Sleep(l.delay)
 	l.mishaps.pause("ImportVApp")
-	ctx.WithLock(vm, func() { ctx.Update(vm, []types.PropertyChange{{Name: "disabledMethod", Val: []string(nil)}}) })
+	ctx.WithLock(vm, func() {
+		// The guest that stands for the item's disks is the template's: on the first one, as on the template's.
+		if disks := diskKeys(vm); len(disks) > 0 {
+			l.machine(vm.Self).isOrigin(disks[0])
+		}
+		ctx.Update(vm, []types.PropertyChange{{Name: "disabledMethod", Val: []string(nil)}})
+	})
 	l.machine(vm.Self).importing.Store(false)
+	l.keep.save(vm)
 	return vm.Self, nil
 }
 

@@ -98,6 +98,9 @@ func TestDeployOfAnOVFItem(t *testing.T) {
 		t.Error("the descriptor's extra configuration is not there")
 	}
 	tl.must(machine.PowerOn(ctx))
+	if got := tl.origins("power_on"); got != "[2000]" || tl.guests.asked("clone") != nil {
+		t.Errorf("disks with the template's system: %s; copied: %+v", got, tl.guests.asked("clone"))
+	}
 	if tl.lab.machine(*ref).template != baseline {
 		t.Errorf("its guest is that of %q", tl.lab.machine(*ref).template)
 	}

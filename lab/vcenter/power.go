@@ -138,7 +138,6 @@ func (l *lab) powerOn(ctx *simulator.Context, vm *simulator.VirtualMachine, host
 	var guest guestVM
 	ctx.WithLock(vm, func() {
 		m.starting = true
-		m.driven.Store(true)
 		guest = l.describe(vm)
 	})
 	operation := "power_on"
@@ -147,13 +146,16 @@ func (l *lab) powerOn(ctx *simulator.Context, vm *simulator.VirtualMachine, host
 	}
 	time.Sleep(l.delay)
 	l.mishaps.pause("PowerOnVM_Task")
-	err := l.driver.call(operation, guest, func() {
-		l.setPower(ctx, vm, poweredOn)
-	})
+	err := l.drive(vm, operation, guest, nil, func() { l.setPower(ctx, vm, poweredOn) })
 	ctx.WithLock(vm, func() { m.starting = false })
 	if err != nil {
 		l.releaseHost(ctx, vm)
-		ctx.WithLock(vm, func() { l.clearFacts(ctx, vm) })
+		ctx.WithLock(vm, func() {
+			l.clearFacts(ctx, vm)
+			if vm.Runtime.PowerState == poweredOff {
+				l.forgetWritten(ctx, vm, m)
+			}
+		})
 		return powerOnFailed(err.Error())
 	}
 	go l.customize(fork(ctx), vm)
@@ -172,7 +174,7 @@ func (l *lab) powerOff(ctx *simulator.Context, vm *simulator.VirtualMachine) *fa
 	if before == poweredOff {
 		return invalidPowerState(before, poweredOff)
 	}
-	if err := l.driver.call("power_off", guest, func() { l.setPower(ctx, vm, poweredOff) }); err != nil {
+	if err := l.drive(vm, "power_off", guest, nil, func() { l.setPower(ctx, vm, poweredOff) }); err != nil {
 		return systemError(err.Error())
 	}
 	return nil
@@ -200,7 +202,7 @@ func (l *lab) whileOn(
 			return failed
 		}
 	}
-	if err := l.driver.call(operation, guest, applied); err != nil {
+	if err := l.drive(vm, operation, guest, nil, applied); err != nil {
 		return systemError(err.Error())
 	}
 	return nil

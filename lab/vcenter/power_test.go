@@ -312,12 +312,40 @@ func TestOperationsOnOneVMWaitForEachOther(t *testing.T) {
 	tl.must(off, nil)
 }
 
-func TestAVMThatIsUnregisteredTakesItsGuestAlong(t *testing.T) {
+func TestAVMThatGoesWithItsFolderTakesItsGuestAlong(t *testing.T) {
 	tl := startLab(t, nil)
-	vm := tl.running("inside")
-	tl.must(vm.PowerOff(context.Background()))
-	if err := vm.Unregister(context.Background()); err != nil {
+	ctx := context.Background()
+	folder, err := object.NewFolder(tl.client, tl.lab.places.folder).CreateFolder(ctx, "inner")
+	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "destroy", func() bool { return slices.Contains(tl.guests.operations(), "destroy") })
+	vm := tl.running("inside")
+	tl.must(vm.PowerOff(ctx))
+	id := tl.properties(vm).Config.InstanceUuid
+	tl.must(folder.MoveInto(ctx, []types.ManagedObjectReference{vm.Reference()}))
+	tl.must(folder.Destroy(ctx))
+	eventually(t, "destroy", func() bool { return len(tl.guests.asked("destroy")) == 1 })
+	if got := tl.guests.asked("destroy")[0].VM; got.InstanceUUID != id || got.Moid != vm.Reference().Value {
+		t.Errorf("destroyed %+v", got)
+	}
+}
+
+func TestAVMThatIsUnregisteredKeepsItsDisks(t *testing.T) {
+	tl := startLab(t, nil)
+	ctx := context.Background()
+	vm := tl.running("inside")
+	if err := vm.Unregister(ctx); !fault.Is(err, &types.InvalidPowerState{}) {
+		t.Errorf("while it runs: %v", err)
+	}
+	tl.must(vm.PowerOff(ctx))
+	if err := vm.Unregister(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tl.finder.VirtualMachine(ctx, "inside"); err == nil {
+		t.Error("it is still there")
+	}
+	tl.must(tl.clone("inside", nil).Destroy(ctx)) // time enough for a request that should not be
+	if tl.guests.asked("destroy") != nil {
+		t.Error("its disks were removed")
+	}
 }

@@ -26,7 +26,7 @@ func (d *desk) ReconfigVMTask(ctx *simulator.Context, r *types.ReconfigVM_Task) 
 func (l *lab) reconfigure(
 	ctx *simulator.Context, vm *simulator.VirtualMachine, spec types.VirtualMachineConfigSpec,
 ) *failure {
-	_, release, failed := l.occupy(vm)
+	m, release, failed := l.occupy(vm)
 	if failed != nil {
 		return failed
 	}
@@ -42,6 +42,10 @@ func (l *lab) reconfigure(
 		if failed = checkReconfigure(vm, spec, taken); failed != nil {
 			return
 		}
+		if id := spec.InstanceUuid; id != "" && id != vm.Config.InstanceUuid && m.told.Load() != nil {
+			failed = notSupported("The instance UUID is the name of the virtual machine's disks in the lab: it cannot change.")
+			return
+		}
 		spec.ChangeVersion = ""
 		if failed = l.configure(ctx, vm, spec); failed != nil {
 			return
@@ -51,7 +55,7 @@ func (l *lab) reconfigure(
 	if failed != nil || !on {
 		return failed
 	}
-	if err := l.driver.call("reconfigure", guest, nil); err != nil {
+	if err := l.drive(vm, "reconfigure", guest, nil, nil); err != nil {
 		return systemError(err.Error())
 	}
 	return nil
@@ -69,6 +73,8 @@ func checkReconfigure(
 		return duplicateName(spec.Name, *taken)
 	case vm.Config.Template && (len(spec.ExtraConfig) > 0 || len(spec.DeviceChange) > 0):
 		return notSupported("The operation is not supported on a template.")
+	case vm.Runtime.PowerState == suspended && len(spec.DeviceChange) > 0:
+		return invalidPowerState(suspended, poweredOff) // the suspended guest has its devices open
 	case on && spec.NumCPUs != 0 && spec.NumCPUs != hardware.NumCPU && !enabled(vm.Config.CpuHotAddEnabled):
 		return &failure{&types.CpuHotPlugNotSupported{}, "CPU hot plug is not supported for this virtual machine."}
 	case on && spec.MemoryMB != 0 && int32(spec.MemoryMB) != hardware.MemoryMB && !enabled(vm.Config.MemoryHotAddEnabled):
@@ -110,6 +116,11 @@ func (l *lab) configure(ctx *simulator.Context, vm *simulator.VirtualMachine, sp
 	ctx.Update(vm, []types.PropertyChange{
 		{Name: "config.extraConfig", Val: mergeExtraConfig(vm.Config.ExtraConfig, extra)},
 	})
+	m := l.machine(vm.Self)
+	m.noteDevices(spec.DeviceChange)
+	for _, option := range extra {
+		delete(m.written, option.GetOptionValue().Key) // now the client's
+	}
 	tidyDevices(vm)
 	l.associate(vm, &spec, before)
 	describeGuest(vm)
@@ -225,8 +236,7 @@ func (l *lab) reserveRunning(vm *simulator.VirtualMachine, spec types.VirtualMac
 }
 
 // specOf is what a clone takes over from its source besides what the simulator copies.
-func specOf(vm *simulator.VirtualMachine) types.VirtualMachineConfigSpec {
-	config := vm.Config
+func specOf(config *types.VirtualMachineConfigInfo) types.VirtualMachineConfigSpec {
 	spec := types.VirtualMachineConfigSpec{
 		Annotation: config.Annotation, Firmware: config.Firmware, AlternateGuestName: config.AlternateGuestName,
 		BootOptions: config.BootOptions, LatencySensitivity: config.LatencySensitivity,

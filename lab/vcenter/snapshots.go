@@ -3,6 +3,7 @@
 package main
 
 import (
+	"github.com/google/uuid"
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/soap"
@@ -47,18 +48,22 @@ func (d *desk) startSnapshot(
 func (l *lab) snapshot(
 	ctx *simulator.Context, vm *simulator.VirtualMachine, r *types.CreateSnapshotEx_Task,
 ) (types.AnyType, *failure) {
-	_, release, failed := l.occupy(vm)
+	m, release, failed := l.occupy(vm)
 	if failed != nil {
 		return nil, failed
 	}
 	defer release()
 	request := *r
+	var state types.VirtualMachinePowerState
+	var guest guestVM
+	var at point
 	ctx.WithLock(vm, func() {
+		state, guest, at = vm.Runtime.PowerState, l.describe(vm), m.here(uuid.NewString())
 		tools := vm.Guest.ToolsRunningStatus == string(types.VirtualMachineToolsRunningStatusGuestToolsRunning)
 		if vm.Runtime.PowerState != poweredOn || !tools {
 			request.QuiesceSpec = nil // vCenter ignores it then
 		}
-		request.Memory = request.Memory || vm.Runtime.PowerState == suspended
+		request.Memory = (request.Memory || state == suspended) && state != poweredOff
 		if currentLevel(vm.Snapshot) >= mostLevels {
 			failed = &failure{&types.TooManySnapshotLevels{}, "The maximum number of snapshot levels has been reached."}
 			return
@@ -68,10 +73,58 @@ func (l *lab) snapshot(
 	if failed != nil {
 		return nil, failed
 	}
-	body := vm.CreateSnapshotExTask(ctx, &request)
+	with := arguments{"snapshot": at.id, "memory": request.Memory}
+	if err := l.drive(vm, "snapshot", guest, with, nil); err != nil {
+		return nil, systemError(err.Error())
+	}
+	if !request.Memory {
+		state = poweredOff
+	}
+	return l.recordSnapshot(ctx, vm, &request, at, state)
+}
+
+// recordSnapshot makes the managed object of a snapshot that the driver has taken. state is where a revert leads.
+func (l *lab) recordSnapshot(
+	ctx *simulator.Context, vm *simulator.VirtualMachine, request *types.CreateSnapshotEx_Task, at point,
+	state types.VirtualMachinePowerState,
+) (types.AnyType, *failure) {
+	body := vm.CreateSnapshotExTask(ctx, request)
 	result, failed := l.inner(ctx, body.(*methods.CreateSnapshotEx_TaskBody).Res.Returnval)
-	ctx.WithLock(vm, func() { chainDisks(vm) })
-	return result, failed
+	if failed != nil {
+		return nil, failed
+	}
+	ref := result.(types.ManagedObjectReference)
+	ctx.WithLock(vm, func() {
+		l.machine(vm.Self).keep(ref, at)
+		// The simulator reads the power state now, and the guest may have gone off since the driver took the snapshot.
+		var made *types.VirtualMachineSnapshotTree
+		highest := int32(0)
+		eachSnapshot(vm.Snapshot, func(tree *types.VirtualMachineSnapshotTree) {
+			if tree.Snapshot == ref {
+				made = tree
+			} else {
+				highest = max(highest, tree.Id)
+			}
+		})
+		// It counts from 1 again for a VM that was kept from an earlier start, too.
+		made.State, made.Id = state, max(made.Id, highest+1)
+		chainDisks(vm)
+	})
+	return ref, nil
+}
+
+// eachSnapshot visits the nodes of a VM's tree of snapshots, parents first.
+func eachSnapshot(info *types.VirtualMachineSnapshotInfo, visit func(*types.VirtualMachineSnapshotTree)) {
+	var walk func([]types.VirtualMachineSnapshotTree)
+	walk = func(trees []types.VirtualMachineSnapshotTree) {
+		for at := range trees {
+			visit(&trees[at])
+			walk(trees[at].ChildSnapshotList)
+		}
+	}
+	if info != nil {
+		walk(info.RootSnapshotList)
+	}
 }
 
 func (d *desk) RemoveSnapshotTask(ctx *simulator.Context, r *types.RemoveSnapshot_Task) soap.HasFault {
@@ -107,7 +160,7 @@ func (d *desk) RemoveAllSnapshotsTask(ctx *simulator.Context, r *types.RemoveAll
 func (l *lab) removeSnapshots(
 	ctx *simulator.Context, vm *simulator.VirtualMachine, chosen func(tree types.VirtualMachineSnapshotTree, below bool) bool,
 ) *failure {
-	_, release, failed := l.occupy(vm)
+	m, release, failed := l.occupy(vm)
 	if failed != nil {
 		return failed
 	}
@@ -129,15 +182,31 @@ func (l *lab) removeSnapshots(
 		}
 	})
 	for _, ref := range gone {
-		snapshot, ok := l.registry.Get(ref).(*simulator.VirtualMachineSnapshot)
-		if !ok {
-			return notFound(ref)
-		}
-		body := snapshot.RemoveSnapshotTask(ctx, &types.RemoveSnapshot_Task{This: ref})
-		if _, failed := l.inner(ctx, body.(*methods.RemoveSnapshot_TaskBody).Res.Returnval); failed != nil {
-			return failed
+		if failed = l.removeSnapshot(ctx, vm, m, ref); failed != nil {
+			break // those before it are gone
 		}
 	}
 	ctx.WithLock(vm, func() { chainDisks(vm) })
-	return nil
+	return failed
+}
+
+func (l *lab) removeSnapshot(
+	ctx *simulator.Context, vm *simulator.VirtualMachine, m *machine, ref types.ManagedObjectReference,
+) *failure {
+	snapshot, ok := l.registry.Get(ref).(*simulator.VirtualMachineSnapshot)
+	if !ok {
+		return notFound(ref)
+	}
+	var guest guestVM
+	var at point
+	ctx.WithLock(vm, func() { guest, at = l.describe(vm), m.points[ref] })
+	if err := l.drive(vm, "remove_snapshot", guest, arguments{"snapshot": at.id}, nil); err != nil {
+		return systemError(err.Error())
+	}
+	body := snapshot.RemoveSnapshotTask(ctx, &types.RemoveSnapshot_Task{This: ref})
+	_, failed := l.inner(ctx, body.(*methods.RemoveSnapshot_TaskBody).Res.Returnval)
+	if failed == nil {
+		ctx.WithLock(vm, func() { delete(m.points, ref) })
+	}
+	return failed
 }

@@ -7,7 +7,10 @@ import (
 	"fmt"
 
 	"github.com/vmware/govmomi/object"
+	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25"
+	"github.com/vmware/govmomi/vim25/methods"
+	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 )
 
@@ -50,6 +53,8 @@ func (l *lab) buildTemplate(client *vim25.Client, t template, host types.Managed
 		l.templates = map[string]types.ManagedObjectReference{}
 	}
 	l.templates[t.Name] = ref
+	vm := l.registry.Get(ref).(*simulator.VirtualMachine)
+	fork(l.service.Context).WithLock(vm, func() { l.machine(ref).isOrigin(diskKeys(vm)...) })
 	return object.NewVirtualMachine(client, ref).MarkAsTemplate(ctx)
 }
 
@@ -84,4 +89,38 @@ func (l *lab) templateDevices(client *vim25.Client, t template) ([]types.BaseVir
 		}
 	}
 	return changes, nil
+}
+
+// MarkAsTemplate leaves a VM's disks as they are, and so does MarkAsVirtualMachine.
+func (d *desk) MarkAsTemplate(ctx *simulator.Context, r *types.MarkAsTemplate) soap.HasFault {
+	answer, failed := d.mark(ctx, r.This, func(vm *simulator.VirtualMachine) soap.HasFault { return vm.MarkAsTemplate(r) })
+	if failed != nil {
+		return &methods.MarkAsTemplateBody{Fault_: failed.soap()}
+	}
+	return answer
+}
+
+func (d *desk) MarkAsVirtualMachine(ctx *simulator.Context, r *types.MarkAsVirtualMachine) soap.HasFault {
+	answer, failed := d.mark(ctx, r.This, func(vm *simulator.VirtualMachine) soap.HasFault { return vm.MarkAsVirtualMachine(r) })
+	if failed != nil {
+		return &methods.MarkAsVirtualMachineBody{Fault_: failed.soap()}
+	}
+	return answer
+}
+
+func (d *desk) mark(
+	ctx *simulator.Context, ref types.ManagedObjectReference, change func(*simulator.VirtualMachine) soap.HasFault,
+) (answer soap.HasFault, failed *failure) {
+	vm, failed := d.vm(ref)
+	if failed != nil {
+		return nil, failed
+	}
+	_, release, failed := d.occupy(vm)
+	if failed != nil {
+		return nil, failed
+	}
+	defer release()
+	ctx.WithLock(vm, func() { answer = change(vm) })
+	d.placed.touch(ref) // the simulator changes it without a word to the registry
+	return answer, nil
 }

@@ -70,7 +70,9 @@ options:
         description: Memory in MB, a multiple of 4.
         type: int
       disks:
-        description: Data disks besides the template's own, on a paravirtual SCSI controller. A disk grows and never shrinks.
+        description:
+          - Data disks besides the template's own, at most 15, on a SCSI controller of their own (bus 1) of the type
+            O(vms[].tweaks.data_controller). A disk grows and never shrinks.
         type: list
         elements: dict
         default: []
@@ -275,6 +277,16 @@ options:
             description: Whether all memory is reserved and locked. V(false) takes a full reservation back.
             type: bool
             default: true
+          data_controller:
+            description:
+              - Type of the SCSI controller of O(vms[].disks). V(lsilogic_sas) is for guests without a driver for
+                V(pvscsi), which Windows has of itself from Server 2022 on and before that by VMware Tools, and for
+                comparisons. Whether the guest has the driver is not checked.
+              - The type changes only while the VM is powered off. The disks keep their units, contents and UUIDs. It is not
+                changed where other disks share the bus. The boot disk's controller stays in any case.
+            type: str
+            choices: [pvscsi, lsilogic, lsilogic_sas]
+            default: pvscsi
           cores_per_socket:
             description: Cores of one virtual socket, a divisor of O(vms[].cpus). Not set leaves what the template has.
             type: int

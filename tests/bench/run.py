@@ -60,8 +60,8 @@ class Lab:
 
 
 @contextlib.contextmanager
-def running_lab(folder: Path, **extra: str) -> Iterator[Lab]:
-    """Start a lab in ``folder`` and stop it at the end; ``extra`` are variables for it."""
+def running_lab(folder: Path, guests: str = "fake", **extra: str) -> Iterator[Lab]:
+    """Start a lab in ``folder`` with this kind of guests and stop it at the end; ``extra`` are variables for it."""
     state = folder / "lab"
     env = clean_environment() | {
         "NANOBANANA_LAB_STATE": str(state),
@@ -71,7 +71,7 @@ def running_lab(folder: Path, **extra: str) -> Iterator[Lab]:
         "ANSIBLE_NOCOLOR": "1",
     }
     lab = Lab(state, env | extra)
-    lab.command("up", "--guests", "fake")
+    lab.command("up", "--guests", guests)
     try:
         yield Lab(state, env)
     finally:

@@ -133,6 +133,12 @@ def lab(start_lab: Callable[..., Lab]) -> Lab:
     return start_lab("fake")
 
 
+@pytest.fixture(scope="session")
+def machine_lab(start_lab: Callable[..., Lab]) -> Lab:
+    """The vCenter with made-up guests, but for VMs of these names, which are QEMU machines."""
+    return start_lab("fake", NANOBANANA_LAB_GUEST_RULES="machine-*=qemu nb-machine-*=qemu")
+
+
 @pytest.fixture(autouse=True)
 def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
     """Each test of the made-up lab starts and ends without VMs."""

@@ -17,6 +17,7 @@ IDENTIFIER = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\bvm-\d+\b")
 PLACE = {"datacenter": "DC0", "folder": "nano-banana", "cluster": "gpu-cluster", "datastore": "vmfs-01"}
 STATIC = {"disks": [], "gpu": [{"mode": "static", "model": "A10"}]}
 PACKAGE = {"library": "nano-banana", "item": "nano-banana-baseline-ovf"}
+LSI = {"tweaks": {"data_controller": "lsilogic"}, "lifecycle": {"power_cycle": "allowed"}}
 BIGGER = {"disks": [{"name": "data", "size_gb": 30}]}
 
 
@@ -54,10 +55,11 @@ def called(lab: Lab, act: Callable[[], Any]) -> dict[str, bool]:
         (["Create, from an OVF item"], False, lambda lab: lab.fleet(wish("a", template=PACKAGE))),
         (["Nothing to do"], True, lambda lab: lab.fleet(wish("a"))),
         (["Change"], True, lambda lab: lab.fleet(wish("a", **BIGGER))),
+        (["Change of the data disks' controller"], True, lambda lab: lab.fleet(wish("a", **LSI))),
         (["Remove"], True, lambda lab: lab.fleet({"name": "a"}, state="absent")),
         (["Read only (state: gathered)"], True, lambda lab: lab.fleet(wish("a"), state="gathered")),
     ],
-    ids=["check", "create", "policy", "static", "ovf", "nothing", "change", "remove", "gathered"],
+    ids=["check", "create", "policy", "static", "ovf", "nothing", "change", "controller", "remove", "gathered"],
 )
 def test_the_page_names_each_call_and_no_other(
     lab: Lab, headings: list[str], exists: bool, run: Callable[[Lab], Any]

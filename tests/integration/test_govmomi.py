@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lab.machine import go_program
+from lab.build import go_program
 from tests.integration.conftest import BIN, ROOT, Lab, wish
 
 pytestmark = pytest.mark.integration

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import TestbedError
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import lookup
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.data_controller import TYPES
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.fleet import Outcome
 from pyVmomi import vim
 
@@ -88,6 +89,13 @@ def data_disks(machine: Any) -> list[tuple[int, bool, bool]]:
     return [
         (disk.capacityInKB >> 20, bool(disk.backing.thinProvisioned), bool(disk.backing.eagerlyScrub)) for disk in disks
     ]
+
+
+def data_controller(machine: Any) -> tuple[Any, ...]:
+    """Type of the second SCSI bus, and the units of the disks there."""
+    (found,) = [item for item in of_kind(machine, vim.vm.device.VirtualSCSIController) if item.busNumber == 1]
+    disks = [disk for disk in of_kind(machine, vim.vm.device.VirtualDisk) if disk.controllerKey == found.key]
+    return type(found).__name__.rsplit(".", 1)[-1], [disk.unitNumber for disk in disks], power(machine)
 
 
 def networks(machine: Any) -> list[str]:
@@ -371,6 +379,22 @@ DISKS = [
             [disk(5), disk(6, "thin", "more")],
             ([(5, False, False)], [(5, False, False), (6, True, False)]),
         ),
+    )
+]
+DISKS += [
+    Case(
+        f"data controller: {first} to {second}",
+        {"disks": [disk(5), disk(6, name="more")]} | tweaks(data_controller=first) | lifecycle(ON),
+        tweaks(data_controller=second) | lifecycle(CYCLES),
+        data_controller,
+        tuple((TYPES[kind], [0, 1], "poweredOn") for kind in (first, second)),  # type: ignore[arg-type]
+        tweaks(data_controller=first) | lifecycle(ON),
+        "needs_power_off",
+    )
+    for first, second in (
+        ("pvscsi", "lsilogic"),
+        ("lsilogic", "lsilogic_sas"),
+        ("lsilogic_sas", "pvscsi"),
     )
 ]
 TESTBED, STANDARD, PORT = {"network": "testbed"}, {"network": "VM Network"}, vim.dvs.PortConnection.__name__

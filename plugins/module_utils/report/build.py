@@ -231,7 +231,8 @@ def _stand_ins(vcenter: VCenter, hosts: Sequence[Host]) -> list[StandIn]:
     """Everything that is not what the wish names, each kind once with its hosts."""
     found = []
     if vcenter.simulated:
-        found.append(StandIn("vCenter", "A real vCenter", "vCenter simulator, not a real vCenter"))
+        simulator = "vCenter simulator: no VM of this run is on ESXi, whatever its firmware says"
+        found.append(StandIn("vCenter", "A real vCenter", simulator))
     for id_, what in STAND_IN_CHECKS.items():
         grouped: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
         for host in hosts:

@@ -13,10 +13,9 @@ from typing import Any
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import one_problem
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import hardware, vmx
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.data_controller import controller_change
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu_plan import gpu_rows, mmio_keys
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import (
-    DATA_BUS,
-    PVSCSI,
     VM_HOME,
     DiskActual,
     VmActual,
@@ -152,18 +151,8 @@ def _memory_release(actual: VmActual) -> list[Change]:
 
 
 def _disk_changes(wish: VmWish, actual: VmActual) -> list[Change]:
-    if not wish.disks:
-        return []
-    found = actual.controllers.get(DATA_BUS)
-    if found not in (None, PVSCSI):
-        raise one_problem(
-            "wrong_controller",
-            f"{wish.name}: SCSI bus {DATA_BUS}",
-            "a paravirtual SCSI controller, or none yet",
-            str(found),
-            "take the controller out of the template, fleet never swaps one",
-        )
-    changes = []
+    row = controller_change(wish.name, wish.tweaks.data_controller, len(wish.disks), actual)
+    changes = [Change(*row)] if row else []
     for index, disk in enumerate(wish.disks):
         existing = actual.data_disk(index)
         wanted = {"size_gb": disk.size_gb, "provisioning": disk.provisioning}

@@ -48,10 +48,11 @@ class Deployer:
 
         return Job(wish.name, work)
 
-    def marked(self, actual: VmActual | None, marks: Mapping[str, str]) -> VmActual | None:
+    def marked(self, actual: VmActual | None, wish: VmWish, given: Marks) -> VmActual | None:
         """The VM with its marks, in case that vCenter left the notes out of one that was deployed in this call."""
         if actual is None or actual.moid not in self._made or not ownership.adoptable(actual):
             return actual
+        marks = deployment_marks(wish, given)
         notes = f"Deployed from {marks[vmx.TEMPLATE]}."
         return replace(actual, extra_config={**actual.extra_config, **marks}, deployed=marks, notes=notes)
 

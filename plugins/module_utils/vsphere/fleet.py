@@ -46,7 +46,6 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.plan im
     Marks,
     Operation,
     changes_anything,
-    deployment_marks,
     diff,
     plan,
     plan_reboot,
@@ -324,7 +323,7 @@ class Fleet:
         if self._gpus.waits(machine.name):
             return [Operation("wait_settled")]
         marks = self._marks(wish)
-        machine.actual = self._packages.marked(machine.actual, deployment_marks(wish, marks))
+        machine.actual = self._packages.marked(machine.actual, wish, marks)
         if machine.actual is None or self._is_ours(machine.actual):
             machine.wish = wish = self._gpus.apply(wish, machine.actual, self._places[machine.name], template)
         package = source.package if source and machine.actual is None else None

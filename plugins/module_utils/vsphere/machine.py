@@ -29,6 +29,7 @@ class Machine:
     error: TestbedError | None = None
     fresh: bool = False  # whether ``actual`` was read after the last thing that happened to the VM
     plan: list[Operation] | None = None  # made from ``actual``; a VM that waits for a slot is not planned for anew
+    wanted: Mapping[str, int] | None = None  # the slots that the plan's first operation takes
     finished: bool = False
     asked: bool = False  # whether the guest was asked to shut down since the VM was last powered on
     shutdown_seconds: int = SHUTDOWN_SECONDS

@@ -165,8 +165,15 @@ def _clone(wish: VmWish, source: VmActual, marks: Marks) -> list[Operation]:
     changes += _inherited(source, wished)
     changes += [Change(f"extra_config.{key}", None, value) for key, value in all_marks(wish, marks).items()]
     upgrade, rest = _partition(changes)
-    # What the template's hardware version cannot carry comes after the upgrade, which a clone call cannot do.
-    late = tuple(change for change in rest if upgrade and change.what.startswith("gpu[") and change.after)
+    # What the template's hardware version cannot carry comes after the upgrade, which a clone call cannot do. Nor is a
+    # template's controller exchanged by the call, and data disks never hang on one of another type than the wished.
+    swaps = any(change.what == "data_controller" and change.before for change in rest)
+    late = tuple(
+        change
+        for change in rest
+        if (upgrade and change.what.startswith("gpu[") and change.after)
+        or (swaps and change.what.startswith(("data_controller", "disks.")))
+    )
     early = tuple(change for change in rest if change not in late)
     return [Operation("clone", early), *_configure((*upgrade, *late))]
 

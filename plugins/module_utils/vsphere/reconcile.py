@@ -178,7 +178,7 @@ class Reconciler:
     def _step(self, machine: Machine) -> bool:
         """Do the next thing for the VM; False when all slots for it are taken."""
         if machine.plan is None:
-            machine.plan = self._driver.plan(machine)
+            machine.plan, machine.wanted = self._driver.plan(machine), None
         operations = machine.plan
         if not operations:
             machine.finished = True
@@ -203,10 +203,14 @@ class Reconciler:
         return True
 
     def _begin(self, machine: Machine, operation: Operation) -> bool:
-        slots = self._driver.slots(machine, operation, self._slots)
-        if len(self._busy) >= self._bounds.concurrency or not self._slots.take(slots):
+        if len(self._busy) >= self._bounds.concurrency:
             return False
-        machine.operation, machine.slots = operation, slots
+        if machine.wanted is None:  # a VM that waits is asked in each round
+            machine.wanted = self._driver.slots(machine, operation, self._slots)
+        slots = machine.wanted
+        if not self._slots.take(slots):
+            return False
+        machine.operation, machine.slots, machine.wanted = operation, slots, None
         machine.fresh = False
         try:
             machine.task = self._driver.start(machine, operation)

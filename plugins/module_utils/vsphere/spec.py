@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import hardware_spec
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.compare import KB_PER_GB, Change
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.data_controller import TYPES
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu_spec import gpu_device
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import DATA_BUS, VmActual, disk_unit
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.placement import Place
@@ -41,7 +42,7 @@ def config_spec(
     draft = _Draft(wish, actual, place, vim.vm.ConfigSpec(), cloning=cloning)
     for change in changes:
         head = re.split(r"[.\[]", change.what, maxsplit=1)[0]
-        if head not in ("disks", "storage_policy"):
+        if head not in ("data_controller", "disks", "storage_policy"):
             _WRITERS[head](draft, change)
     draft.devices += _disk_changes(wish, changes, actual)
     if place is not None and place.policy:
@@ -124,7 +125,7 @@ def _add_policy(draft: _Draft, policy: str, *, everywhere: bool) -> None:
             change.profile = policy_spec(policy)
 
 
-# One writer for each kind of change that compare() in plan.py finds; disks need a look at all of theirs at once.
+# One writer for each kind of change that compare() finds; disks and their controller are looked at all at once.
 _WRITERS: dict[str, Callable[[_Draft, Change], None]] = {
     "cpus": _write_cpus,
     "memory_mb": _write_memory,
@@ -205,20 +206,40 @@ def _nic_change(draft: _Draft, index: int, change: Change) -> Any:
 
 def _disk_changes(wish: VmWish, changes: list[Change], actual: VmActual) -> list[Any]:
     changed = {change.what.removeprefix("disks.") for change in changes if change.what.startswith("disks.")}
-    devices: list[Any] = []
     controller_key = actual.controller_keys.get(DATA_BUS)
-    if controller_key is None and changed:
+    devices: list[Any] = []
+    if any(change.what == "data_controller" for change in changes):
+        devices = _controller_changes(wish, actual)
         controller_key = NEW_CONTROLLER_KEY
-        controller = vim.vm.device.ParaVirtualSCSIController(
-            key=controller_key,
-            busNumber=DATA_BUS,
-            sharedBus=vim.vm.device.VirtualSCSIController.Sharing.noSharing,
-        )
-        devices.append(_device("add", controller))
+    moved = {change.device.key for change in devices}
     for index, disk in enumerate(wish.disks):
         if disk.name in changed:
-            devices.append(_disk_change(index, disk, actual, controller_key))
+            change = _disk_change(index, disk, actual, controller_key)
+            if change.device.key not in moved:  # a disk that grows as it moves is one edit, which has the new size now
+                devices.append(change)
     return devices
+
+
+def _controller_changes(wish: VmWish, actual: VmActual) -> list[Any]:
+    """A controller for the data disks, in place of the one that has their bus, if any.
+
+    A type is no setting: the old device goes, a new one comes on the same bus, and each device of the old one is edited
+    onto the new one's key, with its unit, file and UUID, all in one spec. terraform-provider-vsphere does it like that
+    (swapSCSIDevice). What PowerCLI's Set-ScsiController and the vSphere Client send is not published; from memory it is
+    the same.
+    """
+    old = actual.devices.get(actual.controller_keys.get(DATA_BUS, 0))
+    sharing = old.sharedBus if old else vim.vm.device.VirtualSCSIController.Sharing.noSharing
+    kind = getattr(vim.vm.device, TYPES[wish.tweaks.data_controller])
+    new = _device("add", kind(key=NEW_CONTROLLER_KEY, busNumber=DATA_BUS, sharedBus=sharing))
+    if old is None:
+        return [new]
+    # The placeholder too: a spec that failed may be made again from what was read once.
+    keys = (old.key, NEW_CONTROLLER_KEY)
+    moved = [device for device in actual.devices.values() if device.controllerKey in keys]
+    for device in moved:
+        device.controllerKey = NEW_CONTROLLER_KEY
+    return [_device("remove", old), new, *(_device("edit", device) for device in moved)]
 
 
 def _disk_change(index: int, disk: Disk, actual: VmActual, controller_key: int | None) -> Any:

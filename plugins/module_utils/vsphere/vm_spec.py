@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import after_case, wish
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import after_case, data_controller, wish
 
 
 def group(**options: dict[str, Any]) -> dict[str, Any]:
@@ -100,6 +100,7 @@ VM_SPEC: dict[str, Any] = {
         page_sharing=switch(False),
         accel_3d=switch(False),
         reserve_memory=switch(True),
+        data_controller=choice(*data_controller.TYPES),
         cores_per_socket=number(),
         cpu_shares=text(),
         cpu_limit_mhz=text(),

@@ -16,6 +16,7 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.customi
     Customization,
     read_customization,
 )
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.data_controller import MAX_DISKS, TYPES
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu import Choice
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu_wish import GpuWish, read_gpus
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardware import (
@@ -37,7 +38,7 @@ MAX_NAME = 80  # vCenter's limit for the name of a VM
 
 @dataclass(frozen=True)
 class Disk:
-    """One data disk besides the template's own; it sits on the paravirtual SCSI controller of bus 1."""
+    """One data disk besides the template's own; it sits on the SCSI controller of bus 1."""
 
     name: str
     size_gb: int
@@ -80,6 +81,7 @@ class Tweaks:
     page_sharing: bool = False
     accel_3d: bool = False
     reserve_memory: bool = True
+    data_controller: str = "pvscsi"
     extra_config: Mapping[str, str] = field(default_factory=dict)
     hardware: Hardware = field(default_factory=Hardware)
 
@@ -178,7 +180,7 @@ def _placement(reader: Reader, value: Any) -> Placement:
 
 def _tweaks(reader: Reader, value: Any) -> Tweaks:
     switches = ("balloon", "page_sharing", "accel_3d", "reserve_memory")
-    values = reader.mapping("tweaks", value, (*switches, "extra_config", *HARDWARE_FIELDS))
+    values = reader.mapping("tweaks", value, (*switches, "data_controller", "extra_config", *HARDWARE_FIELDS))
     flags = {name: reader.boolean(f"tweaks.{name}", values[name]) for name in switches if name in values}
     extra: dict[str, str] = {}
     for key, item in reader.mapping("tweaks.extra_config", values.get("extra_config"), None).items():
@@ -187,7 +189,12 @@ def _tweaks(reader: Reader, value: Any) -> Tweaks:
         extra[key] = ("TRUE" if item else "FALSE") if isinstance(item, bool) else "" if item is None else str(item)
         if not key or re.search(r"\s", key):
             reader.bad(f"tweaks.extra_config.{key}", "a key without blanks", key)
-    wish = Tweaks(**flags, extra_config=extra, hardware=read_hardware(reader, values))
+    wish = Tweaks(
+        **flags,
+        data_controller=reader.choice("tweaks.data_controller", values.get("data_controller", "pvscsi"), tuple(TYPES)),
+        extra_config=extra,
+        hardware=read_hardware(reader, values),
+    )
     if not wish.balloon and not wish.reserve_memory:
         reader.bad(
             "tweaks.balloon",
@@ -266,9 +273,10 @@ def _one(raw: Mapping[str, Any]) -> tuple[VmWish, list[Problem]]:
     repeated = {disk.name for disk in disks if sum(other.name == disk.name for other in disks) > 1}
     if repeated:
         reader.bad("disks", "a name of its own for each disk", ", ".join(sorted(repeated)))
-    if len(disks) > 15:
-        reader.bad("disks", "at most 15 data disks, what one controller carries", len(disks))
     tweaks = _tweaks(reader, raw.get("tweaks"))
+    if len(disks) > MAX_DISKS:
+        carrier = f"a controller of type {tweaks.data_controller}"
+        reader.bad("disks", f"at most {MAX_DISKS} data disks, what {carrier} carries", len(disks))
     wish = VmWish(
         name=name,
         template=read_template(reader, raw.get("template")),

@@ -207,13 +207,6 @@ def test_a_disk_never_shrinks() -> None:
     assert "at least its present 40 GB" in str(caught.value)
 
 
-def test_a_foreign_controller_on_the_data_bus_is_never_swapped() -> None:
-    wish = wished()
-    with pytest.raises(TestbedError) as caught:
-        plan(wish, matching(wish, controllers={1: "VirtualLsiLogicController"}), None, MARKS)
-    assert caught.value.error_code == "wrong_controller"
-
-
 def test_network_cards_follow_the_order_of_the_wish() -> None:
     wish = wished(networks=[{"network": "a"}, {"network": "b"}])
     nics = (NicActual(1, "vmxnet3", "a"), NicActual(2, "vmxnet3", "x"), NicActual(3, "vmxnet3", "y"))
