@@ -134,7 +134,7 @@ class Driver(ABC):
 
     @abstractmethod
     async def power_on(self, vm: Vm) -> None:
-        """Returns when the guest's init runs; its facts follow as an event. Resumes a suspended guest."""
+        """Returns when the guest runs; its facts follow as an event. Resumes a suspended guest."""
 
     @abstractmethod
     async def power_off(self, vm: Vm) -> None:

@@ -15,7 +15,6 @@ from typing import ClassVar
 
 from lab.guests import qemu_copies, qemu_hotplug
 from lab.guests.base import POWERED_OFF, POWERED_ON, SUSPENDED, Ability, Driver, Emit, GuestError, GuestState, Vm
-from lab.guests.qemu_agent import AgentError
 from lab.guests.qemu_disks import Disks
 from lab.guests.qemu_machine import Hardware, Places
 from lab.guests.qemu_memory import check_room
@@ -104,16 +103,12 @@ class QemuDriver(Driver):
 
     async def shutdown(self, vm: Vm) -> None:
         machine, watch = self._running(vm)
-        try:
-            await watch.agent.tell("guest-shutdown", {"mode": "powerdown"})
-        except AgentError:
+        if not await watch.ask("powerdown"):
             await machine.do("system_powerdown")
 
     async def reboot(self, vm: Vm) -> None:
         machine, watch = self._running(vm)
-        try:
-            await watch.agent.tell("guest-shutdown", {"mode": "reboot"})
-        except AgentError:
+        if not await watch.ask("reboot"):
             # ACPI knows no request to reboot; every init takes this one for it.
             keys = [{"type": "qcode", "data": key} for key in ("ctrl", "alt", "delete")]
             await machine.do("send-key", {"keys": keys})
@@ -154,6 +149,8 @@ class QemuDriver(Driver):
             guest.vm = guest.record.vm = vm
             if guest.machine is not None:
                 await qemu_hotplug.apply(guest.machine, vm, guest.disks, self._forwards(guest))
+            if guest.watch is not None:
+                guest.watch.port.give(vm.guestinfo)
             self._save_and_tidy(guest)
 
     async def destroy(self, vm: Vm) -> None:
@@ -288,8 +285,6 @@ class QemuDriver(Driver):
             return
         check_room(hardware.vm)
         await self._start(guest, hardware, guest.state)
-        assert guest.watch is not None
-        await qemu_copies.wake(guest.watch.agent, guest.vm.name)
 
     async def _start(self, guest: Guest, hardware: Hardware, incoming: Path | None) -> None:
         began = time.monotonic()
@@ -308,7 +303,7 @@ class QemuDriver(Driver):
         self._drop_state(guest)  # it does not fit the disks any more once the guest has gone on
         guest.save()
         guest.watch = Watch(
-            machine, channels, guest.record.address, seed.hostname, guest.folder / CONSOLE_LOG,
+            machine, channels, guest.record.address, seed.hostname, guest.folder / CONSOLE_LOG, bool(incoming),
             lambda state: self._report(guest, state), lambda ended: self._on_end(guest, ended),
         )  # fmt: skip
         try:

@@ -122,6 +122,12 @@ class GuestinfoPort:
         self.written: dict[str, str] = {}
         self._changed = changed
 
+    def give(self, given: Mapping[str, str]) -> None:
+        """The VM's values have changed: the last writer wins."""
+        changed = {key for key, value in given.items() if self.given.get(key) != value}
+        self.given = given
+        self.written = {key: value for key, value in self.written.items() if key not in changed}
+
     async def serve(self, channel: socket.socket) -> None:
         """Until the guest's machine ends."""
         reader, writer = await asyncio.open_connection(sock=channel, limit=LINE_LIMIT)

@@ -1,22 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Snapshots and copies of guests, running ones too, and what a guest that was restored needs."""
+"""Snapshots and copies of guests, running ones too."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import time
 from pathlib import Path
 
 from lab.guests.base import GuestError, Vm
-from lab.guests.qemu_agent import Agent, AgentError
 from lab.guests.qemu_disks import Disks
 from lab.guests.qemu_machine import disk_id
 from lab.guests.qemu_process import Machine
 from lab.guests.qemu_record import Record
 
 COPY_SECONDS = 600.0
-log = logging.getLogger("lab.qemu")
 
 
 def _nodes(vm: Vm) -> list[str]:
@@ -113,11 +109,3 @@ async def _until_done(machine: Machine, job: str) -> None:
                     raise GuestError(f"{machine.name}: its disk could not be copied: {row['error']}")
                 return
             await asyncio.sleep(0.05)
-
-
-async def wake(agent: Agent, name: str) -> None:
-    """A guest that was restored has the time of when it was saved; VMware's tools set it too."""
-    try:
-        await agent.do("guest-set-time", {"time": time.time_ns()})
-    except AgentError as error:
-        log.info("%s: its clock stays behind: %s", name, error)

@@ -123,15 +123,15 @@ class Machine:
     async def save(self, file: Path) -> None:
         """Writes the state of the stopped guest. QEMU can go on afterwards."""
         temporary = file.with_name(f"{file.name}.new")
-        with temporary.open("wb") as state:
-            await self._pass_file(state.fileno())
-            await self.do("migrate-set-parameters", {"max-bandwidth": 1 << 40})
-            await self.do("migrate", {"uri": "fd:state"})
-            try:
+        try:
+            with temporary.open("wb") as state:
+                await self._pass_file(state.fileno())
+                await self.do("migrate-set-parameters", {"max-bandwidth": 1 << 40})
+                await self.do("migrate", {"uri": "fd:state"})
                 await self._until_moved()
-            except GuestError:
-                temporary.unlink()
-                raise
+        except BaseException:
+            temporary.unlink()
+            raise
         temporary.replace(file)
 
     async def _load(self, file: Path) -> None:

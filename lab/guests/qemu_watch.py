@@ -34,6 +34,7 @@ class Watch:
         address: str,
         hostname: str | None,
         console_log: Path,
+        restored: bool,
         report: Callable[[GuestState], None],
         ended: Callable[[Machine], Awaitable[None]],
     ) -> None:
@@ -45,6 +46,7 @@ class Watch:
         self._address = address
         self._hostname = hostname
         self._console_log = console_log
+        self._restored = restored
         self._report = report
         self._ended = ended
         self._mac = vm.mac or None
@@ -62,6 +64,16 @@ class Watch:
                 task.cancel()
         self.agent.close()
         self._channels.guestinfo.close()
+
+    async def ask(self, mode: str) -> bool:
+        """Asks the guest's agent to go down; False where there is none that answers."""
+        if not self._agent_is_there:
+            return False
+        try:
+            await self.agent.tell("guest-shutdown", {"mode": mode})
+        except AgentError:
+            return False
+        return True
 
     def _begin(self) -> None:
         """A new boot: what is known about the guest is void."""
@@ -135,6 +147,15 @@ class Watch:
         for row in await self._machine.do("query-chardev"):
             if row["label"] == "agent":
                 self._agent_is_there = bool(row["frontend-open"])
+        if self._restored and self._agent_is_there:
+            await self._set_clock()
+
+    async def _set_clock(self) -> None:
+        """A guest that was restored has the time of when it was saved; VMware's tools set it too."""
+        try:
+            await self.agent.do("guest-set-time", {"time": time.time_ns()})
+        except AgentError as error:
+            log.info("%s: its clock stays behind: %s", self._machine.name, error)
 
     async def _look(self) -> None:
         try:

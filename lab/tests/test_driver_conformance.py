@@ -386,6 +386,10 @@ def test_changed_hardware_counts_from_the_next_power_on(shared: Shared) -> None:
 
 def test_a_shutdown_ends_in_power_off(shared: Shared) -> None:
     bench, vm = shared.bench, shared.on()
+    if isinstance(bench, RealBench) and bench.can(Ability.KERNEL):
+        # A reboot is asked of the agent; here it is the power button. The VM's tools are gone with the agent.
+        bench.shell(vm, "systemctl stop qemu-guest-agent")
+        assert bench.event(vm, tools_running=False).power == POWERED_ON
     bench.do("shutdown", vm)
     state = bench.event(vm, power=POWERED_OFF)
     shared.power = POWERED_OFF
@@ -435,6 +439,32 @@ bench.do("power_on", vm)
 print(bench.driver.guests[vm.moid].machine.pid, flush=True)
 bench.run(asyncio.sleep(60))
 """
+
+
+@pytest.mark.machine
+def test_a_qemu_that_ends_at_once_says_why(tmp_path: Path) -> None:
+    make_key(tmp_path)
+    bench = Bench(lambda emit: qemu_driver(emit, tmp_path), tmp_path / "key")
+    vm, driver = bench.vm(1), bench.driver
+    assert isinstance(driver, QemuDriver)
+    address = driver._guest(vm).record.address
+    with (
+        socket.create_server((address, driver.ports[22])),
+        pytest.raises(GuestError, match=r"nb-test-01: QEMU ended at once with 1: .*forwarding rule"),
+    ):
+        bench.do("power_on", vm)
+    with pytest.raises(GuestError, match="QEMU has no buslogic controller"):
+        bench.do("power_on", replace(vm, disks=(replace(vm.disks[0], controller="buslogic"),)))
+    bench.do("power_on", vm)
+    with pytest.raises(GuestError, match=r"non-migratable device .*nvme"):
+        nvme = Disk(2001, 0, "nvme", 1 << 20, DATA_DISK.uuid)
+        bench.do("power_off", vm)
+        bench.do("power_on", replace(vm, disks=(*vm.disks, nvme)))
+        bench.do("suspend", vm)
+    assert is_alive(process_of(bench, vm))  # it goes on
+    assert not list((tmp_path / "guests" / vm.instance_uuid).glob("state*"))
+    bench.do("destroy", vm)
+    bench.close()
 
 
 @pytest.mark.machine

@@ -133,6 +133,10 @@ def test_what_the_guest_writes_wins_is_told_once_and_has_a_limit() -> None:
     large = json.dumps({"set": "guestinfo.b", "value": "x" * VALUES_LIMIT}).encode()
     assert port.answer(large)["ok"] is False
     assert port.written == {"guestinfo.a": "written"}
+    port.give({"guestinfo.a": "given", "guestinfo.c": "new"})
+    assert port.answer(b'{"get": "guestinfo.a"}') == {"ok": True, "value": "written"}
+    port.give({"guestinfo.a": "given again"})
+    assert port.answer(b'{"get": "guestinfo.a"}') == {"ok": True, "value": "given again"}
 
 
 def test_a_guest_that_writes_a_line_without_end_does_no_harm() -> None:
