@@ -56,7 +56,7 @@ async def remove_snapshot(machine: Machine | None, disks: Disks, vm: Vm, name: s
     nodes = [node for node in nodes if node == "variables" or attached[_key(node)] == files[_key(node)]]
     await _remove_running(machine, nodes, name)
     rest = [file for file in files.values() if file not in attached.values()]
-    await disks.remove_snapshot(rest, name)
+    await disks.remove_snapshot(rest, name, variables=False)
 
 
 def _key(node: str) -> int:

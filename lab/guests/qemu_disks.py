@@ -79,8 +79,9 @@ class Disks:
         for file in self._writable(files):
             await _qemu_img("snapshot", "-a", name, str(file))
 
-    async def remove_snapshot(self, files: Iterable[Path], name: str) -> None:
-        for file in self._writable(files):
+    async def remove_snapshot(self, files: Iterable[Path], name: str, variables: bool = True) -> None:
+        """`variables`: the firmware's too, which a running guest holds."""
+        for file in self._writable(files) if variables else files:
             await _qemu_img("snapshot", "-d", name, str(file))
 
     def _writable(self, files: Iterable[Path]) -> list[Path]:
