@@ -135,7 +135,7 @@ def main() -> None:
         print(f"{'met   ' if found[name] <= goal else 'MISSED'}  {name} {found[name]:.1f} s, goal {goal:.0f} s")
     names = ("podman_ready", "qemu_ready_1", "qemu_ready_3")
     line = [f"{name}={found[name]:.1f}" if name in found else f"{name}=none" for name in names]
-    print(" ".join([*line, "instant_ready=none"]))  # docs/adr/0020
+    print(" ".join([*line, "instant_ready=none"]))  # docs/adr/0021
 
 
 if __name__ == "__main__":
