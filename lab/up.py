@@ -105,16 +105,18 @@ def _stand_ins(podman: Podman, launch: Launch) -> dict[str, str]:
 
 
 def _reachable(launch: Launch, lab_id: str) -> dict[str, Any]:
-    """Where guests are found: networks that Ansible has to take for good (a loopback address is not, elsewhere)."""
+    """Where guests are found: networks that Ansible has to take for good (a loopback address is not, elsewhere). And
+    whether their processors are made of software, so that no time that they take means anything."""
     if not launch.disk_image:
-        return {"guest_networks": [], "ssh_port": SSH}
+        return {"guest_networks": [], "ssh_port": SSH, "emulated": False}
     network = network_of(lab_id)
     port = host_ports(launch.ports, network)[SSH]
     if launch.image and port != SSH:
         raise LabError(
             f"port {SSH} of {network}.1 is taken, and podman guests beside QEMU guests need it; stop who listens there"
         )
-    return {"guest_networks": [f"{network}.0/24", *([launch.subnet] if launch.subnet else [])], "ssh_port": port}
+    networks = [f"{network}.0/24", *([launch.subnet] if launch.subnet else [])]
+    return {"guest_networks": networks, "ssh_port": port, "emulated": not launch.kvm}
 
 
 def down(paths: Paths, purge: bool, say: Callable[[str], None]) -> None:
