@@ -194,7 +194,7 @@ class QemuDriver(Driver):
             else:
                 hardware = guest.record.suspended or Hardware.of(vm, guest.record.slots)
                 await guest.disks.ensure(hardware.vm)
-                await guest.disks.snapshot(guest.disks.files(hardware.vm).values(), snapshot)
+                await guest.disks.snapshot(hardware.vm, snapshot)
                 memory = guest.record.suspended is not None
                 if memory:
                     _link(guest.state, state)
@@ -212,7 +212,7 @@ class QemuDriver(Driver):
             await self._end(guest)
             self._drop_state(guest)
             guest.vm = guest.record.vm = vm
-            await guest.disks.revert(guest.disks.files(kept.hardware.vm).values(), snapshot)
+            await guest.disks.revert(kept.hardware.vm, snapshot)
             guest.record.slots = dict(kept.hardware.slots)
             if power != POWERED_OFF:
                 _link(guest.snapshot_state(snapshot), guest.state)

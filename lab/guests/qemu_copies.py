@@ -47,20 +47,14 @@ async def _remove_running(machine: Machine, nodes: list[str], name: str) -> None
 
 async def remove_snapshot(machine: Machine | None, disks: Disks, vm: Vm, name: str) -> None:
     """`vm` is the one of the snapshot: some of its disks may not be part of the running guest any more."""
-    files = disks.files(vm)
-    if machine is None:
-        await disks.remove_snapshot(files.values(), name)
-        return
-    attached = disks.files(machine.hardware.vm)
-    nodes = [node for node in _nodes(vm) if node == "variables" or _key(node) in attached]
-    nodes = [node for node in nodes if node == "variables" or attached[_key(node)] == files[_key(node)]]
-    await _remove_running(machine, nodes, name)
-    rest = [file for file in files.values() if file not in attached.values()]
-    await disks.remove_snapshot(rest, name, variables=False)
-
-
-def _key(node: str) -> int:
-    return int(node.rsplit("-", 1)[1])
+    in_use: dict[Path, str] = {}
+    if machine is not None:
+        has = machine.hardware.vm
+        in_use = {disks.file(disk): disk_id(disk) for disk in has.disks}
+        in_use |= {disks.variables: "variables"} if has.firmware == "efi" else {}
+        nodes = [node for file, node in in_use.items() if file in disks.kept(vm)]
+        await _remove_running(machine, nodes, name)
+    await disks.remove_snapshot(vm, name, in_use)
 
 
 async def copy(record: Record, source: Disks, machine: Machine | None, target: Disks, vm: Vm, snapshot: str) -> None:

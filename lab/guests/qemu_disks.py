@@ -10,7 +10,7 @@ import asyncio
 import logging
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from lab.guests.base import Disk, GuestError, Vm
@@ -71,21 +71,24 @@ class Disks:
                 log.info("%s: %s goes", self.folder.name, file.name)
                 file.unlink()
 
-    async def snapshot(self, files: Iterable[Path], name: str) -> None:
-        for file in self._writable(files):
+    async def snapshot(self, vm: Vm, name: str) -> None:
+        for file in self.kept(vm):
             await _qemu_img("snapshot", "-c", name, str(file))
 
-    async def revert(self, files: Iterable[Path], name: str) -> None:
-        for file in self._writable(files):
+    async def revert(self, vm: Vm, name: str) -> None:
+        """`vm` is the one that the snapshot was taken of, as in the next."""
+        for file in self.kept(vm):
             await _qemu_img("snapshot", "-a", name, str(file))
 
-    async def remove_snapshot(self, files: Iterable[Path], name: str, variables: bool = True) -> None:
-        """`variables`: the firmware's too, which a running guest holds."""
-        for file in self._writable(files) if variables else files:
-            await _qemu_img("snapshot", "-d", name, str(file))
+    async def remove_snapshot(self, vm: Vm, name: str, in_use: Collection[Path] = ()) -> None:
+        """From the files that no running QEMU has."""
+        for file in self.kept(vm):
+            if file not in in_use:
+                await _qemu_img("snapshot", "-d", name, str(file))
 
-    def _writable(self, files: Iterable[Path]) -> list[Path]:
-        return [*files, *([self.variables] if self.variables.exists() else [])]
+    def kept(self, vm: Vm) -> list[Path]:
+        """What a snapshot is of."""
+        return [*self.files(vm).values(), *([self.variables] if vm.firmware == "efi" else [])]
 
     async def copy_from(self, sources: Mapping[int, Path], vm: Vm, snapshot: str) -> None:
         """Takes over the contents of the source's disks of the same keys, as they are or as they were at a snapshot.

@@ -468,6 +468,26 @@ def test_a_qemu_that_ends_at_once_says_why(tmp_path: Path) -> None:
 
 
 @pytest.mark.machine
+def test_what_efi_firmware_remembers_is_part_of_a_snapshot(tmp_path: Path) -> None:
+    make_key(tmp_path)
+    bench = Bench(lambda emit: qemu_driver(emit, tmp_path), tmp_path / "key")
+    vm = bench.vm(1, firmware="efi")
+    variables = tmp_path / "guests" / vm.instance_uuid / "variables.qcow2"
+    bench.do("power_on", vm)
+    for number in (1, 2):
+        bench.do("snapshot", vm, snapshot=f"5a4e-{number}", memory=number == 1)
+    bench.do("remove_snapshot", vm, snapshot="5a4e-2")
+    bench.do("revert", vm, snapshot="5a4e-1", power=POWERED_ON)
+    bench.do("power_off", vm)
+    listed = subprocess.run(["qemu-img", "snapshot", "-l", variables], capture_output=True, text=True).stdout
+    assert "5a4e-1" in listed and "5a4e-2" not in listed
+    bench.do("remove_snapshot", vm, snapshot="5a4e-1")
+    assert_whole(variables.parent)
+    bench.do("destroy", vm)
+    bench.close()
+
+
+@pytest.mark.machine
 def test_qemu_guests_end_with_a_killed_lab_and_their_disks_are_whole(tmp_path: Path) -> None:
     machine_image()
     make_key(tmp_path)
