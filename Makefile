@@ -13,6 +13,7 @@ export GOTOOLCHAIN := local
 COLLECTION := .collections/ansible_collections/nanobanana/testbed
 PYTHON ?= python3
 ARGS ?=
+ROLE ?=
 
 .PHONY: help setup lock demo test lint unit integration machines molecule acceptance bench-fleet bench-lab lab-up lab-down site clean
 
@@ -65,9 +66,9 @@ machines: setup ## The tests with QEMU guests
 	@$(BIN)/python -m lab setup --guests qemu
 	@$(BIN)/python -m pytest tests/integration lab/tests -m machine
 
-molecule: setup ## The Molecule scenarios, in a lab of their own; ARGS='test -s machine' is the default
-	@$(BIN)/python -m lab setup --guests qemu
-	@tools/molecule.sh $(ARGS)
+molecule: setup ## The Molecule scenarios, in a lab of their own; ROLE=pyenv runs one, ARGS='converge -s pyenv' a part of it
+	@$(BIN)/python -m lab setup --guests $(if $(filter 0,$(shell id -u)),all,qemu)
+	@ROLE=$(ROLE) tools/molecule.sh $(ARGS)
 
 bench-fleet: setup ## fleet beside vmware_guest, bare pyVmomi and the shortest possible time (20 minutes)
 	@$(BIN)/python -m lab setup

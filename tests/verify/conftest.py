@@ -18,23 +18,28 @@ CONTROL_PATHS = Path.home() / ".ansible" / "cp"
 
 @dataclass(frozen=True)
 class Expected:
-    """The wish for one host. ``ca_sha256`` are the digests of extra authorities (of their DER form)."""
+    """The wish for one host: ``vm`` as fleet returned it, and for each role what it promises: ``__ROLE_expect``."""
 
     hostname: str
     user: str = "tester"
-    folders: list[str] = field(default_factory=lambda: ["input", "output", "logs"])
-    ca_sha256: list[str] = field(default_factory=list)
-    backend: str = "preview"
+    vm: dict[str, Any] = field(default_factory=dict)
+    guest_base: dict[str, Any] = field(default_factory=dict)
+    kernel_tuning: dict[str, Any] = field(default_factory=dict)
+    data_disk: dict[str, Any] = field(default_factory=dict)
+    nvidia_driver: dict[str, Any] = field(default_factory=dict)
+    cuda_toolkit: dict[str, Any] = field(default_factory=dict)
+    pyenv: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
 
     @property
     def home(self) -> str:
         """The user's home folder."""
         return f"/home/{self.user}"
 
-    @property
-    def venv(self) -> str:
-        """The model's virtual environment."""
-        return f"{self.home}/nano-env"
+    def of(self, role: str) -> dict[str, Any]:
+        """What the role promises; skips the test where nothing was said of it."""
+        wish: dict[str, Any] = getattr(self, role)
+        return wish or pytest.skip(f"nothing was asked of {role} on this host")
 
 
 def expected_from(text: str) -> Expected:
@@ -81,6 +86,14 @@ def expected(host: Any, pytestconfig: pytest.Config) -> Expected:
     path = pytestconfig.getoption("--expect")
     text = Path(path).read_text(encoding="utf-8") if path else os.environ.get("TESTBED_EXPECT", "")
     return expected_from(text) if text else Expected(hostname=host.backend.get_hostname())
+
+
+@pytest.fixture(scope="module")
+def whole_machine(host: Any) -> None:
+    """For tests of what a container shares with the machine below it: kernel, disks, swap, memory."""
+    found = host.run("systemd-detect-virt --container").stdout.strip()
+    if found not in ("", "none"):
+        pytest.skip(f"a {found} container has no kernel, disk, or memory of its own to show this")
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,8 @@ import base64
 import struct
 from typing import Any
 
+import pytest
+
 from conftest import Expected
 
 PROMPT = "LEGO Technic crane set exploded view, colorful bricks separated by type, clean white background"
@@ -14,22 +16,27 @@ SIZE = (384, 256)
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def test_the_environment_runs_a_python_that_the_engine_supports(expected: Expected, as_user: Any) -> None:
-    found = as_user(f"{expected.venv}/bin/python -c 'import sys; print(*sys.version_info[:2])'").split()
-    assert (int(found[0]), int(found[1])) >= (3, 8), f"{expected.venv}: expected Python >= 3.8; found {'.'.join(found)}"
+@pytest.fixture(scope="module")
+def venv(expected: Expected) -> str:
+    return str(expected.of("model")["venv"])
 
 
-def test_the_engine_is_imported_from_the_environment(expected: Expected, as_user: Any) -> None:
+def test_the_environment_runs_a_python_that_the_engine_supports(venv: str, as_user: Any) -> None:
+    found = as_user(f"{venv}/bin/python -c 'import sys; print(*sys.version_info[:2])'").split()
+    assert (int(found[0]), int(found[1])) >= (3, 8), f"{venv}: expected Python >= 3.8; found {'.'.join(found)}"
+
+
+def test_the_engine_is_imported_from_the_environment(venv: str, as_user: Any) -> None:
     program = "import nano_banana; print(nano_banana.__version__, nano_banana.__file__)"
-    version, path = as_user(f"cd / && {expected.venv}/bin/python -I -c '{program}'").split()
+    version, path = as_user(f"cd / && {venv}/bin/python -I -c '{program}'").split()
     assert version[0].isdigit(), f"nano_banana: expected a version; found '{version}'"
-    assert path.startswith(expected.venv + "/"), f"nano_banana: expected it below {expected.venv}; found {path}"
+    assert path.startswith(venv + "/"), f"nano_banana: expected it below {venv}; found {path}"
 
 
-def test_the_engine_draws_the_same_picture_of_the_asked_size_twice(expected: Expected, as_user: Any) -> None:
+def test_the_engine_draws_the_same_picture_of_the_asked_size_twice(venv: str, as_user: Any) -> None:
     draw = (
-        f"{expected.venv}/bin/nano-banana generate --prompt '{PROMPT}' --size {SIZE[0]}x{SIZE[1]} --seed 7"
-        f" --backend {expected.backend} --json --output"
+        f"{venv}/bin/nano-banana generate --prompt '{PROMPT}' --size {SIZE[0]}x{SIZE[1]} --seed 7"
+        f" --backend preview --json --output"
     )
     answer = as_user(
         "set -e; folder=$(mktemp -d); trap 'rm -rf $folder' EXIT; "
