@@ -15,7 +15,7 @@ PYTHON ?= python3
 ARGS ?=
 ROLE ?=
 
-.PHONY: help setup lock demo test lint unit integration machines molecule acceptance bench-fleet bench-lab lab-up lab-down site clean
+.PHONY: help setup lock demo test lint unit integration machines molecule acceptance bench-fleet bench-lab bench-configure lab-up lab-down site clean
 
 help: ## Show the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -77,6 +77,10 @@ bench-fleet: setup ## fleet beside vmware_guest, bare pyVmomi and the shortest p
 bench-lab: setup ## From power-on to the first login, with each kind of guest (5 minutes)
 	@$(BIN)/python -m lab setup --guests all
 	@PYTHONPATH=.collections $(BIN)/python -m tests.bench.lab $(ARGS)
+
+bench-configure: setup ## Three hosts from bare clones, again, and a role's task beside a ping on 20 hosts (8 minutes)
+	@$(BIN)/python -m lab setup
+	@PYTHONPATH=.collections $(BIN)/python -m tests.bench.configure $(ARGS)
 
 acceptance: setup ## Read-only checks of a real vCenter; ARGS='-i inventories/NAME', default inventories/production
 	@$(BIN)/ansible-playbook $(if $(filter -i --inventory%,$(ARGS)),,-i inventories/production) playbooks/acceptance.yml $(ARGS)

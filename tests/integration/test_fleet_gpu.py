@@ -177,23 +177,6 @@ def test_dynamic_devices_raise_the_hardware_version(lab: Lab) -> None:
     assert not lab.fleet(wanted).changed
 
 
-def test_two_plays_that_race_for_the_same_devices_never_share_one(lab: Lab) -> None:
-    plays = [[gpu_wish(f"{play}{number}", ANY_A10) for number in range(2)] for play in "ab"]
-    with ThreadPoolExecutor(2) as pool:
-        outcomes = [item.result() for item in [pool.submit(lab.fleet, *vms, run=f"r{vms}") for vms in plays]]
-    rows = [
-        (row["host"], row["address"])
-        for item in outcomes
-        for vm in item.vms.values()
-        for row in vm.get("gpu", ())
-        if vm["power"] == "poweredOn"
-    ]
-    assert len(rows) == len(set(rows)) == 3, "three devices, each in one running VM"
-    errors = [str(item.error) for item in outcomes if item.error]
-    assert len(errors) == 1
-    assert "vm_gpu[0]: expected a free device of model 'A10'" in errors[0]
-
-
 def test_two_plays_with_the_same_wish_end_in_the_same_place(lab: Lab) -> None:
     vms = [gpu_wish(name, ANY_A10) for name in "abc"]
     with ThreadPoolExecutor(2) as pool:
@@ -224,6 +207,26 @@ def slow(start_lab: Callable[..., Lab], tmp_path_factory: pytest.TempPathFactory
     faults = tmp_path_factory.mktemp("lab") / "faults.json"
     faults.write_text(json.dumps({"delays": {"CloneVM_Task": "5s"}}))
     return start_lab("fake", NANOBANANA_LAB_FAULTS=str(faults))
+
+
+def test_two_plays_that_race_for_the_same_devices_never_share_one(slow: Lab) -> None:
+    plays = [[gpu_wish(f"{play}{number}", ANY_A10) for number in range(2)] for play in "ab"]
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            outcomes = list(pool.map(lambda vms: slow.fleet(*vms), plays))
+    finally:
+        slow.fleet(state="absent", all_owned=True)
+    rows = [
+        (row["host"], row["address"])
+        for item in outcomes
+        for vm in item.vms.values()
+        for row in vm.get("gpu", ())
+        if vm["power"] == "poweredOn"
+    ]
+    assert len(rows) == len(set(rows)) == 3, "three devices, each in one running VM"
+    errors = [str(item.error) for item in outcomes if item.error]
+    assert len(errors) == 1
+    assert "vm_gpu[0]: expected a free device of model 'A10'" in errors[0]
 
 
 def play_of(path: Path, lab: Lab, *vms: dict[str, Any]) -> str:

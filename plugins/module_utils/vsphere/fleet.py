@@ -205,7 +205,9 @@ class Fleet:
         for machine in lost:
             machine.reference = found.get(machine.name)
         steady = [machine.actual for machine in machines if machine.actual and _is_steady(machine)]
+        keyed = [machine.actual for machine in machines if machine.actual and _has_new_keys(machine)]
         actuals = lookup.same_but_state(self._content, steady, self._session.instance._stub) if steady else {}
+        actuals |= lookup.with_new_keys(self._content, keyed, self._session.instance._stub) if keyed else {}
         known = [
             machine.reference
             for machine in machines
@@ -440,12 +442,28 @@ class Fleet:
 
 def _is_steady(machine: Machine) -> bool:
     """Whether only the state of the VM will have changed; a dynamic GPU's device gets its address at power-on."""
-    actual, operation = machine.actual, machine.operation
-    if actual is None or operation is None or machine.reference is None or actual.gpus or not actual.change_version:
+    operation = machine.operation
+    if operation is None or not _is_known(machine):
         return False
-    if actual.deployed or not actual.ready:
-        return False  # whether vCenter still copies its disks is no part of its configuration
     return operation.kind in POWER_AFTER or operation.kind.startswith("wait_")
+
+
+def _has_new_keys(machine: Machine) -> bool:
+    """Whether a call that succeeded has changed the VM's VMX keys and nothing else."""
+    operation = machine.operation
+    if operation is None or operation.kind != "reconfigure" or not _is_known(machine):
+        return False
+    succeeded = bool(machine.done) and machine.done[-1] is operation
+    return succeeded and all(change.what.startswith("extra_config.") for change in operation.changes)
+
+
+def _is_known(machine: Machine) -> bool:
+    """Whether the VM was read whole, and what it is can be told from that and from what we do to it."""
+    actual = machine.actual
+    if actual is None or machine.reference is None or actual.gpus or not actual.change_version:
+        return False
+    # of one that is being deployed, whether vCenter still copies its disks is no part of its configuration
+    return actual.ready and not actual.deployed
 
 
 def _machine(wish: VmWish) -> Machine:

@@ -18,6 +18,7 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.sdk imp
 
 VM_PROPERTIES = ("name", "config", "runtime.powerState", "runtime.host", "guest")
 STATE_PROPERTIES = ("config.changeVersion", "runtime.powerState", "runtime.host", "guest")
+KEY_PROPERTIES = (*STATE_PROPERTIES, "config.extraConfig")
 PAGE = 1000
 
 
@@ -143,6 +144,26 @@ def same_but_state(content: Any, known: Iterable[VmActual], stub: Any) -> dict[s
     return same
 
 
+def with_new_keys(content: Any, known: Iterable[VmActual], stub: Any) -> dict[str, VmActual]:
+    """VMs of which our own call has just changed VMX keys and nothing else, by id: a fifth of a whole VM to read.
+
+    What somebody else changed since the VM was read whole is left to the next run, as what he changes after it.
+    """
+    before = {actual.moid: actual for actual in known}
+    references = [vim.VirtualMachine(moid, stub) for moid in before]
+    found = {}
+    for reference, values in retrieve(content, vim.VirtualMachine, references, KEY_PROPERTIES):
+        version = values.get("config.changeVersion")
+        if version:
+            actual, keys = before[reference._moId], _keys(values.get("config.extraConfig"))
+            found[actual.moid] = replace(actual, extra_config=keys, change_version=version, **_state(values))
+    return found
+
+
+def _keys(options: Any) -> dict[str, str]:
+    return {option.key: str(option.value) for option in options or ()}
+
+
 def _state(values: dict[str, Any]) -> dict[str, Any]:
     """What changes while a configuration stays."""
     guest, host = values.get("guest"), values.get("runtime.host")
@@ -180,7 +201,7 @@ def vm_actual(reference: Any, values: dict[str, Any], networks: dict[str, str]) 
     devices = list(config.hardware.device)
     scsi = {device.key: device for device in devices if isinstance(device, vim.vm.device.VirtualSCSIController)}
     video = next((device for device in devices if isinstance(device, vim.vm.device.VirtualVideoCard)), None)
-    keys = {option.key: str(option.value) for option in config.extraConfig or ()}
+    keys = _keys(config.extraConfig)
     deployed, notes = _deployed(keys, config.annotation)
     return VmActual(
         moid=reference._moId,
