@@ -10,9 +10,7 @@ from conftest import Expected
 
 def test_the_environment_runs_the_wished_python(expected: Expected, as_user: Any) -> None:
     wish = expected.of("pyenv")
-    found = as_user(
-        f"{wish['venv']}/bin/python -c 'import sys; print(\"%%d.%%d.%%d\" %% sys.version_info[:3])'"
-    ).strip()
+    found = as_user(f"{wish['venv']}/bin/python -c 'import sys; print(*sys.version_info[:3], sep=\".\")'").strip()
     if wish["provider"] == "pyenv":
         assert found == wish["version"], f"{wish['venv']}: expected Python {wish['version']}; found {found}"
     else:
