@@ -70,7 +70,7 @@ def test_the_licence_is_there_and_only_roots(host: Any, wish: dict[str, Any]) ->
         pytest.skip("only a vGPU has a licence")
     with host.sudo():
         assert host.file("/etc/nvidia/gridd.conf").contains("^FeatureType=")
-        found = host.check_output(f"stat --format '%%U %%a' {TOKEN}/*.tok")
+        found = host.check_output(f"stat --format '%U %a' {TOKEN}/*.tok")
     assert found == "root 600", f"{TOKEN}: expected a token of root with mode 600; found {found}"
 
 

@@ -165,8 +165,7 @@ PACKAGES: Tuple[Packages, ...] = (
         False,
         _INSTALL + "; that debian12 has branch 535 is unverified",
     ),
-    # Flavours of RHEL 7: branch-XXX, whose kernel modules are built for single kernels, and latest-dkms, which an exact
-    # version pins. dkms comes from EPEL.
+    # The flavour branch-XXX keeps to its branch; it brings kernel modules that were built for single kernels of RHEL 7.
     Packages(
         "centos-7",
         "nvidia",

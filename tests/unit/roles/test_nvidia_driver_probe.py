@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""roles/nvidia_driver/files/probe.py: what it reads off a guest."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+SCRIPT = Path(__file__).parents[3] / "roles/nvidia_driver/files/probe.py"
+
+
+@pytest.fixture(scope="module")
+def probe() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("nvidia_probe", SCRIPT)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def device(bus: Path, address: str, vendor: str, number: str, kind: str) -> None:
+    (folder := bus / address).mkdir(parents=True)
+    for name, value in (("vendor", vendor), ("device", number), ("class", kind)):
+        (folder / name).write_text(value + "\n")
+
+
+def test_only_nvidias_display_controllers_are_gpus(probe: ModuleType, tmp_path: Path) -> None:
+    device(tmp_path, "0000:00:0f.0", "0x15ad", "0x0405", "0x030000")  # VMware's own display
+    device(tmp_path, "0000:0b:00.0", "0x10de", "0x2236", "0x030200")
+    device(tmp_path, "0000:0b:00.1", "0x10de", "0x1aef", "0x040300")  # the card's audio
+    device(tmp_path, "0000:03:00.0", "0x10de", "0x1eb8", "0x030200")
+    assert probe.gpus(str(tmp_path)) == ["1eb8", "2236"]
+    assert probe.gpus(str(tmp_path / "missing")) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "on"),
+    [(b"\x06\0\0\0\x01", True), (b"\x06\0\0\0\0", False), (b"", False), (None, False)],
+)
+def test_secure_boot_is_the_byte_after_the_attributes(
+    probe: ModuleType, tmp_path: Path, content: bytes | None, on: bool
+) -> None:
+    if content is not None:
+        (tmp_path / "variable").write_bytes(content)
+    assert probe.secure_boot(str(tmp_path / "variable")) is on
+
+
+def test_states_of_dpkg(probe: ModuleType) -> None:
+    installed, unfinished, held = probe.from_dpkg(
+        [
+            "hold ok installed cuda-drivers-535 535.183.06-1",
+            "install ok installed libcuda1 535.183.06-1",
+            "install ok unpacked nvidia-smi 535.183.06-1",
+            "install ok half-configured nvidia-kernel-dkms 535.183.06-1",
+            "install reinstreq half-installed nvidia-driver 535.183.06-1",
+            "deinstall ok config-files nvidia-old 470-1",
+            "unknown ok not-installed nvidia-none ",
+        ]
+    )
+    assert installed == {"cuda-drivers-535": "535.183.06-1", "libcuda1": "535.183.06-1"}
+    assert unfinished == {"nvidia-smi": False, "nvidia-kernel-dkms": False, "nvidia-driver": True}
+    assert held == ["cuda-drivers-535"]
+
+
+def test_holds_of_rpm_are_yums_version_locks(probe: ModuleType) -> None:
+    lock = "3:nvidia-driver-branch-535-535.86.10-1.el7.*\n# nvidia-modprobe-535\n"
+    installed, unfinished, held = probe.from_rpm(
+        ["nvidia-driver-branch-535 535.86.10", "nvidia-driver-branch-535-cuda 535.86.10"], lock
+    )
+    assert installed["nvidia-driver-branch-535"] == "535.86.10"
+    assert not unfinished
+    assert held == ["nvidia-driver-branch-535"]
+
+
+def test_files_are_compared_by_content_and_mode(probe: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    right = hashlib.sha256(b"right").hexdigest()
+    assert probe.differs(str(path), right, "0644")
+    assert not probe.differs(str(path), "", "0644")
+    path.write_bytes(b"right")
+    path.chmod(0o644)
+    assert not probe.differs(str(path), right, "0644")
+    assert probe.differs(str(path), right, "0600")
+    assert probe.differs(str(path), "", "0644")
+    path.write_bytes(b"wrong")
+    assert probe.differs(str(path), right, "0644")
+    path.unlink()
+    path.symlink_to(tmp_path)
+    assert probe.differs(str(path), right, "0644")
+
+
+def test_it_answers_on_any_machine_in_one_go(tmp_path: Path) -> None:
+    wish: dict[str, Any] = {
+        "pci": str(tmp_path),
+        "packages": ["surely-not-a-package"],
+        "kernel_packages": ["headers-{kernel}"],
+        "pattern": "^surely-not-",
+        "files": {str(tmp_path / "absent"): ["0" * 64, "0644"]},
+        "links": {str(tmp_path / "link"): str(tmp_path / "target")},
+        "marks": [str(tmp_path / "mark")],
+        "space": [str(tmp_path)],
+    }
+    done = subprocess.run(
+        [sys.executable, "-", json.dumps(wish)], input=SCRIPT.read_bytes(), stdout=subprocess.PIPE, check=True
+    )
+    found = json.loads(done.stdout)
+    assert found["gpus"] == []
+    assert found["missing"][0] == "surely-not-a-package"
+    assert found["packages"] == {}
+    assert (found["files"], found["links"]) == ([str(tmp_path / "absent")], [str(tmp_path / "link")])
+    assert found["marks"] == [str(tmp_path / "mark")]
+    assert found["free_mb"] > 0
