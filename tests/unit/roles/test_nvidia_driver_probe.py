@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import yaml
 
 SCRIPT = Path(__file__).parents[3] / "roles/nvidia_driver/files/probe.py"
 
@@ -24,6 +26,37 @@ def probe() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        # As apt names what nvidia-tesla-535-driver brings on Debian 12, and Ubuntu its packages without X.
+        ("nvidia-tesla-535-driver", True),
+        ("nvidia-tesla-535-kernel-dkms", True),
+        ("libegl-nvidia-tesla-535-0", True),
+        ("libgl1-nvidia-tesla-535-glvnd-glx", True),
+        ("libnvidia-tesla-535-ml1", True),
+        ("nvidia-headless-no-dkms-535-server", True),
+        ("libnvidia-compute-535-server", True),
+        ("linux-modules-nvidia-535-server-5.15.0-186-generic", True),
+        ("linux-objects-nvidia-535-server-5.15.0-186-generic", True),
+        ("cuda-drivers-535", True),
+        ("libcuda1", True),
+        ("nvidia-driver-branch-535-cuda", True),
+        ("kmod-nvidia-branch-535-3.10.0-1160", True),
+        ("libnvidia-container1", False),
+        ("nvidia-container-toolkit", False),
+        ("nvidia-cuda-toolkit", False),
+        ("cuda-toolkit-12-2", False),
+        ("libcudart12", False),
+        ("linux-modules-5.15.0-186-generic", False),
+        ("glx-alternative-nvidia", False),
+    ],
+)
+def test_the_parts_of_a_driver_are_held_and_nothing_else(name: str, ours: bool) -> None:
+    pattern = yaml.safe_load((SCRIPT.parents[1] / "vars/main.yml").read_text())["__nvidia_driver_pattern"]
+    assert bool(re.search(pattern, name)) == ours
 
 
 def device(bus: Path, address: str, vendor: str, number: str, kind: str) -> None:
