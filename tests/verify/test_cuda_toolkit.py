@@ -16,6 +16,8 @@ def wish(host: Any, expected: Expected) -> dict[str, Any]:
     wished = expected.of("cuda_toolkit")
     if not wished["version"] or wished["source"] == "none":
         pytest.skip("no toolkit is wished for this host: PyTorch's wheels bring their own CUDA runtime")
+    if wished["pci"].startswith("/sys/") and host.run("systemd-detect-virt --container --quiet").rc == 0:
+        pytest.skip("a container sees the bus of the machine below it, and has no GPU of its own")
     devices = host.run(f"grep -l '^0x03' {wished['pci']}/*/class | sed 's/class$/vendor/' | xargs cat").stdout
     if "0x10de" not in devices.split() and not wished["without_gpu"]:
         pytest.skip("the guest has no NVIDIA GPU on its bus, so no toolkit is installed")

@@ -132,7 +132,8 @@ def main(wish: dict[str, Any]) -> dict[str, Any]:
     return {
         "container": container,
         "kernel": kernel,
-        "gpus": gpus(wish["pci"]),
+        # A container sees the bus of the machine below it, whose devices are not its own.
+        "gpus": [] if container and wish["pci"].startswith("/sys/") else gpus(wish["pci"]),
         "secure_boot": secure_boot(),
         "nouveau": Path("/sys/module/nouveau").is_dir(),
         "loaded": read("/sys/module/nvidia/version"),
