@@ -151,3 +151,20 @@ def test_it_answers_on_any_machine_in_one_go(tmp_path: Path) -> None:
     assert (found["files"], found["links"]) == ([str(tmp_path / "absent")], [str(tmp_path / "link")])
     assert found["marks"] == [str(tmp_path / "mark")]
     assert found["free_mb"] > 0
+
+
+@pytest.mark.parametrize(("container", "counts"), [("", True), ("podman", False)])
+def test_a_containers_bus_in_sys_is_not_its_own(
+    probe: ModuleType, monkeypatch: pytest.MonkeyPatch, container: str, counts: bool
+) -> None:
+    answers = {"systemd-detect-virt": container, "dpkg-query": "install ok installed bash 5.2-1\n"}
+    monkeypatch.setattr(probe, "say", lambda program, *_rest: answers.get(program, ""))
+    monkeypatch.setattr(probe, "gpus", lambda _bus: ["1eb8"])
+    wish: dict[str, Any] = {"packages": ["bash"], "kernel_packages": ["linux-headers-{kernel}"], "pattern": "^bash$"}
+    wish |= {"files": {}, "links": {}, "marks": [], "space": ["/"]}
+    found = probe.main(wish | {"pci": "/sys/bus/pci/devices"})
+    assert (found["gpus"] == ["1eb8"]) is counts
+    # Nor has it a kernel that packages of its own would fit.
+    assert bool(found["missing"]) is counts
+    assert probe.main(wish | {"pci": "/srv/elsewhere"})["gpus"] == ["1eb8"]
+    assert (found["version"], found["unheld"]) == ("5.2", ["bash"])
