@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The guest itself: its name, its user and folders, whom it trusts, its clock, where it takes packages from, its SSH."""
+"""The guest itself: its name, its user and folders, whom it trusts, its clock, its sources of packages, its SSH."""
 
 from __future__ import annotations
 

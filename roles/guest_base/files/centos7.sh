@@ -89,7 +89,7 @@ install() { # PACKAGE...
   for package in "$@"; do
     if ! rpm -q "$package" > /dev/null 2>&1; then
       say "package $package"
-      if [ -z "$CHECK" ]; then yum -y install "$package" >&2; fi
+      if [ -z "$CHECK" ]; then yum -y install "$package" >&2 < /dev/null; fi
     fi
   done
 }
