@@ -177,3 +177,61 @@ def test_no_refusal_repeats_a_secret(refusals: dict[str, str]) -> None:
 def test_every_host_was_refused_and_nothing_was_tried(refusals: dict[str, str]) -> None:
     assert len(refusals) == len(BAD) + 4
     assert "See what the guest has" not in refusals[""]
+
+
+FAMILIES = {"debian": ("Debian", "12"), "centos7": ("RedHat", "7"), "el9": ("RedHat", "9")}
+
+
+@pytest.fixture(scope="module")
+def probes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the role would ask a guest of each family."""
+    folder = tmp_path_factory.mktemp("probes")
+    (folder / "templates").symlink_to(ROLE / "templates")
+    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    hosts = {name: local | {"family": family, "major": major} for name, (family, major) in FAMILIES.items()}
+    (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
+    facts = {"os_family": "{{ family }}", "distribution_major_version": "{{ major }}", "cacheable": True}
+    tasks = [
+        {"ansible.builtin.set_fact": facts},
+        {"ansible.builtin.set_fact": {"__guest_base_harden": True}},  # as by SSH
+        {"ansible.builtin.import_role": {"name": "nanobanana.testbed.guest_base", "tasks_from": "expect"}},
+        {"ansible.builtin.include_vars": f"{ROLE}/vars/{{{{ family }}}}.yml"},
+        {
+            "ansible.builtin.copy": {
+                "content": "{{ lookup('ansible.builtin.template', 'probe.sh.j2') }}",
+                "dest": f"{folder}/{{{{ inventory_hostname }}}}.sh",
+                "mode": "0644",
+            }
+        },
+    ]
+    wish = {"guest_base_proxy_url": "http://proxy.example.com:3128", "guest_base_ntp_servers": ["a"]}
+    play = {"hosts": "all", "gather_facts": False, "tasks": tasks, "vars": wish}
+    (folder / "play.yml").write_text(yaml.safe_dump([play]))
+    done = subprocess.run(
+        [sys.executable, "-m", "ansible", "playbook", "-i", str(folder / "hosts.yml"), str(folder / "play.yml")],
+        cwd=ROOT,
+        env=os.environ | {"ANSIBLE_CACHE_PLUGIN": "memory"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("family", "words"),
+    [
+        (
+            "debian",
+            ["dpkg-query", "95nano-banana-proxy", "timesyncd.conf.d", "systemd-timesyncd.service", "apt-daily.timer"],
+        ),
+        ("centos7", ["rpm --query", "/etc/yum.conf", "/etc/chrony.conf", "chronyd.service", "yum-cron.service"]),
+        ("el9", ["rpm --query", "/etc/dnf/dnf.conf", "/etc/chrony.conf", "chronyd.service", "dnf-automatic.timer"]),
+    ],
+)
+def test_each_family_is_asked_for_its_own(probes: Path, family: str, words: list[str]) -> None:
+    text = (probes / f"{family}.sh").read_text()
+    assert [word for word in words if word not in text] == []
+    subprocess.run(["/bin/sh", "-n", str(probes / f"{family}.sh")], check=True)
+    assert "sshd -T -C user=tester," in text
