@@ -65,10 +65,17 @@ _value:
       description: What of the wish a container cannot have, in words.
       type: list
       elements: str
-    write, apply, reboot, swap:
-      description: >-
-        Whether the boot settings differ, the boot menu differs, the running kernel differs from the boot menu, there is
-        swap to be taken away.
+    write:
+      description: Whether the boot settings differ from the wish.
+      type: bool
+    apply:
+      description: Whether the boot menu has to be made anew.
+      type: bool
+    reboot:
+      description: Whether the running kernel differs from the boot menu.
+      type: bool
+    swap:
+      description: Whether there is swap to be taken away.
       type: bool
     unproven:
       description: What the running kernel does not show of the wish; empty when it shows all.
@@ -82,7 +89,9 @@ from typing import Any
 FAMILIES = ("Debian", "RedHat", "Windows")
 # Below this not even a Python starts, and a wish in gigabytes is found out.
 LEAST_CAP_MB = 64
-CORES, CAP, SWAP = "kernel_tuning_isolated_cores", "kernel_tuning_memory_cap_mb", "kernel_tuning_swap_off"
+CORES = "kernel_tuning_isolated_cores"
+CAP = "kernel_tuning_memory_cap_mb"
+SWAP = "kernel_tuning_swap_off"
 
 
 def kernel_tuning(wish: Mapping[str, Any], guest: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -152,7 +161,9 @@ def _unproven(cores: list[int], arguments: list[str], guest: Mapping[str, Any]) 
         return []
     found = []
     if sorted(guest["running"]) != sorted(arguments):
-        found.append(f"/proc/cmdline: expected {' '.join(arguments)}; found {' '.join(guest['running']) or 'none of them'}")
+        found.append(
+            f"/proc/cmdline: expected {' '.join(arguments)}; found {' '.join(guest['running']) or 'none of them'}"
+        )
     # Kernels before 4.2 have no such file.
     if guest["isolated"] is not None and guest["isolated"] != cores:
         found.append(
@@ -186,7 +197,8 @@ def _problems(wish: Mapping[str, Any], guest: Mapping[str, Any] | None) -> list[
     if not said and guest is not None and not guest["container"]:
         said = _beyond_the_guest(wish, guest)
     return [
-        f"{name} of {wish['host']}: expected {expected}; found {found}. Next: {fix}." for name, expected, found, fix in said
+        f"{name} of {wish['host']}: expected {expected}; found {found}. Next: {fix}."
+        for name, expected, found, fix in said
     ]
 
 

@@ -69,7 +69,9 @@ def test_the_kernel_isolates_these_cores(host: Any, isolated: set[int], name: st
     assert cpus(done.stdout) == isolated, f"{name}: expected {sorted(isolated)}; found '{done.stdout.strip()}'"
 
 
-def test_no_kernel_argument_is_left_where_no_core_is_wished(host: Any, wish: dict[str, Any], whole_machine: None) -> None:
+def test_no_kernel_argument_is_left_where_no_core_is_wished(
+    host: Any, wish: dict[str, Any], whole_machine: None
+) -> None:
     if wish["isolated_cores"]:
         pytest.skip("isolated cores are wished for this host")
     found = host.check_output("cat /sys/devices/system/cpu/isolated")
@@ -111,9 +113,11 @@ def test_the_slice_holds_the_cap(wish: dict[str, Any], as_user: Any, run: str, c
 
 def test_what_wants_more_than_the_cap_is_killed(as_user: Any, run: str, cap_mb: int) -> None:
     # It offers itself, so that nothing else in the slice is chosen.
-    program = f"open(\"/proc/self/oom_score_adj\", \"w\").write(\"1000\"); b\"x\" * ({cap_mb} << 20); print(\"alive\")"
+    program = f'open("/proc/self/oom_score_adj", "w").write("1000"); b"x" * ({cap_mb} << 20); print("alive")'
     found = as_user(f"{run} python3 -c '{program}'; echo status $?").split()
-    assert found == ["status", "137"], f"expected death by signal 9 (status 137) at {cap_mb} MB; found {' '.join(found)}"
+    assert found == ["status", "137"], (
+        f"expected death by signal 9 (status 137) at {cap_mb} MB; found {' '.join(found)}"
+    )
 
 
 def test_a_command_runs_as_if_it_were_called_plainly(expected: Expected, as_user: Any, run: str) -> None:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Say what the guest's kernel, boot menu, swap and units are; runs on the guest, Python >= 3.8 alone.
 
-Argument: a JSON object with ``boot_file``, ``boot_menu`` (``grubby`` or a path of grub.cfg), ``files``, and ``swap_services``
-(null where swap is none of our business). Prints one JSON object; plugins/filter/kernel_tuning.py reads it.
+Argument: a JSON object with ``boot_file``, ``boot_menu`` (``grubby`` or a path of grub.cfg), ``files``, and
+``swap_services`` (null where swap is none of our business). Prints one JSON object, for the
+filter kernel_tuning.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 NAMES = ("isolcpus", "nohz_full", "rcu_nocbs", "irqaffinity")
 UNITS = ("nano-banana.slice", "irqbalance.service")
@@ -31,16 +32,21 @@ def run(*command: str) -> str:
     """What a program prints, empty where there is no such program."""
     try:
         done = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, timeout=60, check=False
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
+            timeout=60,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.decode(errors="replace")
 
 
-def cpus(text: str) -> List[int]:
+def cpus(text: str) -> list[int]:
     """'0-2,5' -> [0, 1, 2, 5]; what the kernel writes for none of them is an empty list."""
-    found: List[int] = []
+    found: list[int] = []
     for part in text.strip().split(","):
         first, _, last = part.partition("-")
         if first.isdecimal():
@@ -48,18 +54,18 @@ def cpus(text: str) -> List[int]:
     return found
 
 
-def ours(words: str) -> List[str]:
+def ours(words: str) -> list[str]:
     """The arguments of a kernel's command line that the role writes."""
     return [word for word in words.split() if word.partition("=")[0] in NAMES]
 
 
-def grub_menu(text: str) -> List[List[str]]:
+def grub_menu(text: str) -> list[list[str]]:
     """Our arguments in each entry of a grub.cfg that boots a Linux."""
     lines = re.findall(r"^\s*linux(?:16|efi)?\s+(\S*vmlinu\S*.*)$", text, re.MULTILINE)
     return [ours(line) for line in lines]
 
 
-def grubby_menu(text: str) -> List[List[str]]:
+def grubby_menu(text: str) -> list[list[str]]:
     """The same of what `grubby --info=ALL` prints."""
     return [ours(line) for line in re.findall(r'^args="(.*)"\s*$', text, re.MULTILINE)]
 
@@ -70,19 +76,21 @@ def boot_arguments(text: str) -> str:
     return found.group(1).strip() if found else "?"
 
 
-def fstab_swaps(text: str) -> List[str]:
+def fstab_swaps(text: str) -> list[str]:
     """The swap of an fstab."""
     rows = [line.split() for line in text.splitlines() if not line.lstrip().startswith("#")]
     return [row[0] for row in rows if len(row) > 2 and row[2] == "swap"]
 
 
-def swap_units(text: str) -> List[str]:
+def swap_units(text: str) -> list[str]:
     """Units that would bring swap back, of what `systemctl list-unit-files` prints."""
     rows = [line.split() for line in text.splitlines()]
-    return [row[0] for row in rows if len(row) > 1 and row[1] not in ("masked", "masked-runtime", "generated", "transient")]
+    return [
+        row[0] for row in rows if len(row) > 1 and row[1] not in ("masked", "masked-runtime", "generated", "transient")
+    ]
 
 
-def blocks(text: str) -> Dict[str, Dict[str, str]]:
+def blocks(text: str) -> dict[str, dict[str, str]]:
     """Units and their properties, of what `systemctl show` prints."""
     found = {}
     for block in text.split("\n\n"):
@@ -101,20 +109,20 @@ def fingerprint(path: str) -> str:
 
 
 def capping(container: str) -> bool:
-    """Whether this guest's systemd can cap memory. With control groups of version 1 a container's systemd has none of the
-    controllers; with version 2 it has those that were given to it."""
+    """Whether this guest's systemd can cap memory. With control groups of version 1 a container's systemd has no
+    controller; with version 2 it has those that were given to it."""
     controllers = read("/sys/fs/cgroup/cgroup.controllers")
     return "memory" in controllers.split() or (not container and Path("/sys/fs/cgroup/memory").is_dir())
 
 
-def irqbalance(pid: str) -> Optional[str]:
+def irqbalance(pid: str) -> str | None:
     """The cores that a running irqbalance was told to leave alone; null where it does not run."""
     environment = read(f"/proc/{pid}/environ").split("\0") if pid not in ("", "0") else []
     values = dict(each.split("=", 1) for each in environment if "=" in each)
     return values.get("IRQBALANCE_BANNED_CPULIST", "") if environment else None
 
 
-def main(wish: Dict[str, Any]) -> None:
+def main(wish: dict[str, Any]) -> None:
     """Entry point."""
     container = run("systemd-detect-virt", "--container").strip().replace("none", "")
     boot_file = Path(wish["boot_file"])
