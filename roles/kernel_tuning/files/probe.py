@@ -83,11 +83,9 @@ def fstab_swaps(text: str) -> list[str]:
 
 
 def swap_units(text: str) -> list[str]:
-    """Units that would bring swap back, of what `systemctl list-unit-files` prints."""
+    """Units that would bring swap back, of what `systemctl list-unit-files` prints; fstab's are among them."""
     rows = [line.split() for line in text.splitlines()]
-    return [
-        row[0] for row in rows if len(row) > 1 and row[1] not in ("masked", "masked-runtime", "generated", "transient")
-    ]
+    return [row[0] for row in rows if len(row) > 1 and row[1] not in ("masked", "masked-runtime", "transient")]
 
 
 def blocks(text: str) -> dict[str, dict[str, str]]:

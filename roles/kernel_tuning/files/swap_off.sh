@@ -1,5 +1,5 @@
 #!/bin/sh
-# Turns swap off for good. Arguments: systemd units that would bring it back. Each step may be repeated.
+# Turns swap off for good. Arguments: services that make swap without a unit of the type swap. Each step may be repeated.
 set -eu
 
 if awk '$1 !~ /^#/ && $3 == "swap" { found = 1 } END { exit !found }' /etc/fstab; then
@@ -11,7 +11,9 @@ if awk '$1 !~ /^#/ && $3 == "swap" { found = 1 } END { exit !found }' /etc/fstab
 fi
 systemctl daemon-reload
 
-for unit in "$@"; do
+# What is left now comes from elsewhere than fstab: units by hand, partitions that systemd finds, compressed memory.
+units=$(systemctl list-unit-files --no-legend --no-pager '*.swap' "$@" | awk '$2 !~ /^(masked|transient)/ { print $1 }')
+for unit in $units; do
     systemctl stop "$unit"
     # A unit that somebody wrote by hand lies where the mask has to be.
     if [ -f "/etc/systemd/system/$unit" ] && [ ! -L "/etc/systemd/system/$unit" ]; then

@@ -77,7 +77,7 @@ def probe() -> ModuleType:
         ("boot_arguments", "# arguments:\n", ""),
         ("boot_arguments", "cut o", "?"),
         ("fstab_swaps", FSTAB, ["UUID=2", "/swapfile"]),
-        ("swap_units", UNIT_FILES, ["swap2.swap", "zramswap.service"]),
+        ("swap_units", UNIT_FILES, ["dev-zram0.swap", "swap2.swap", "zramswap.service"]),
         ("swap_units", "", []),
     ],
 )
