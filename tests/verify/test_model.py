@@ -6,12 +6,15 @@ from __future__ import annotations
 import base64
 import json
 import struct
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from conftest import Expected
 
+PROFILES = Path(__file__).parents[2] / "roles/model/files/profiles"
 PROMPT = "LEGO Technic crane set exploded view, colorful bricks separated by type, clean white background"
 SIZE = (384, 256)
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -19,7 +22,16 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 @pytest.fixture(scope="module")
 def wish(expected: Expected) -> dict[str, Any]:
-    return expected.of("model")
+    """What the role promises, with what its profile says of the variant."""
+    promised = expected.of("model")
+    profile = yaml.safe_load((PROFILES / f"{promised['profile']}.yml").read_text(encoding="utf-8"))
+    variant = profile["variants"][promised["variant"]]
+    return {
+        **promised,
+        "engine": profile["engine"],
+        "modules": variant["modules"],
+        "runs_cases": bool(variant["case_command"]),
+    }
 
 
 @pytest.fixture(scope="module")

@@ -42,8 +42,14 @@ def test_a_bad_wish_ends_the_role_before_anything_is_done(tmp_path: Path, wish: 
     wish = {"ansible_facts": {"os_family": "Debian"}, "model_wheel_cache": f"{tmp_path}/wheels"} | wish
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "COLUMNS": "2000", "ANSIBLE_NOCOLOR": "1"}
     done = subprocess.run(
-        [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "localhost,", f"{tmp_path}/play.yml"]
-        + ["-e", json.dumps(wish)],
+        [
+            str(Path(sys.executable).parent / "ansible-playbook"),
+            "-i",
+            "localhost,",
+            f"{tmp_path}/play.yml",
+            "-e",
+            json.dumps(wish),
+        ],
         cwd=ROOT,
         env=environment,
         capture_output=True,
