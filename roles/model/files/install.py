@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-HOLDER = re.compile(r"\{(bin|scratch|weights)\}")
+HOLDER = re.compile(r"\{(bin|python|scratch|weights)\}")
 MARK = "nano-banana.installed-"
 IMPORT = "import importlib, sys; [importlib.import_module(name) for name in sys.argv[1:]]"
 
@@ -84,7 +84,8 @@ def install(wish: dict[str, Any], venv: Path) -> None:
 def prove(wish: dict[str, Any], venv: Path) -> None:
     """The smoke command, then the mark. Raises InstallError."""
     with tempfile.TemporaryDirectory(prefix="nano-banana-smoke-") as scratch:
-        values = {"bin": sysconfig.get_path("scripts"), "scratch": scratch, "weights": wish.get("weights", "")}
+        values = {"bin": sysconfig.get_path("scripts"), "python": sys.executable}
+        values.update(scratch=scratch, weights=wish.get("weights", ""))
         words = [HOLDER.sub(lambda found: values[found.group(1)], word) for word in wish["smoke"]]
         if words:
             run(

@@ -69,7 +69,7 @@ class Guest:
             "disk_mb": 1,
             "weights": "",
             "environment": {"WITH": "it"},
-            "smoke": ["{bin}/python", "-c", "import os, engine; assert os.environ['WITH'] == 'it' and {'a': 1}"],
+            "smoke": ["{python}", "-c", "import os, engine; assert os.environ['WITH'] == 'it' and {'a': 1}"],
         }
         self.environment = {
             **os.environ,
@@ -170,7 +170,7 @@ def test_a_killed_install_is_done_again(guest: Guest, tmp_path: Path) -> None:
             ["import of dependency, absent", "No module named"],
         ),
         ("install", {"lock": "/nowhere/lock.txt"}, ["lock.txt", "Next:"]),
-        ("prove", {"smoke": ["{bin}/python", "-c", "raise SystemExit('no picture')"]}, ["smoke command", "no picture"]),
+        ("prove", {"smoke": ["{python}", "-c", "raise SystemExit('no picture')"]}, ["smoke command", "no picture"]),
         ("prove", {"smoke": ["/nowhere/engine"]}, ["/nowhere/engine: No such file", "Next:"]),
     ],
 )

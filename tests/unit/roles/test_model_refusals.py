@@ -23,6 +23,19 @@ PLAY = [
 ]
 
 
+def play(folder: Path, wish: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    """Run the folder's play.yml on this machine."""
+    words = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "localhost,", f"{folder}/play.yml"]
+    return subprocess.run(
+        [*words, "-e", json.dumps(wish)],
+        cwd=ROOT,
+        env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "COLUMNS": "2000", "ANSIBLE_NOCOLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 @pytest.mark.parametrize(
     ("wish", "words"),
     [
@@ -40,23 +53,23 @@ PLAY = [
 def test_a_bad_wish_ends_the_role_before_anything_is_done(tmp_path: Path, wish: dict[str, Any], words: str) -> None:
     (tmp_path / "play.yml").write_text(json.dumps(PLAY))
     wish = {"ansible_facts": {"os_family": "Debian"}, "model_wheel_cache": f"{tmp_path}/wheels"} | wish
-    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "COLUMNS": "2000", "ANSIBLE_NOCOLOR": "1"}
-    done = subprocess.run(
-        [
-            str(Path(sys.executable).parent / "ansible-playbook"),
-            "-i",
-            "localhost,",
-            f"{tmp_path}/play.yml",
-            "-e",
-            json.dumps(wish),
-        ],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = play(tmp_path, wish)
     said = " ".join((done.stdout + done.stderr).split())
     assert done.returncode == 2, said
     assert words in said
     assert not (tmp_path / "wheels").exists()
+
+
+@pytest.mark.parametrize(
+    ("family", "python"),
+    [("Debian", "/home/tester/nano-env/bin"), ("Windows", "C:\\Users\\tester\\nano-env\\Scripts")],
+)
+def test_each_system_has_paths_of_its_own_kind(tmp_path: Path, family: str, python: str) -> None:
+    tasks = [
+        {"ansible.builtin.import_role": {"name": "nanobanana.testbed.model", "tasks_from": "expect"}},
+        {"ansible.builtin.assert": {"that": "__model_cases.bin == python"}},
+    ]
+    (tmp_path / "play.yml").write_text(json.dumps([PLAY[0] | {"roles": [], "tasks": tasks}]))
+    wish = {"ansible_facts": {"os_family": family}, "role_path": str(ROOT / "roles/model"), "python": python}
+    done = play(tmp_path, wish)
+    assert done.returncode == 0, done.stdout
