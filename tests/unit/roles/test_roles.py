@@ -27,7 +27,7 @@ def defaults(role: Path) -> dict[str, Any]:
 def tasks(role: Path) -> list[dict[str, Any]]:
     """All tasks of a role, those in blocks too."""
     found = []
-    queue = [task for path in sorted((role / "tasks").glob("*.yml")) for task in data(path)]
+    queue = [task for path in sorted((role / "tasks").glob("*.yml")) for task in data(path) or []]
     while queue:
         task = queue.pop(0)
         found.append(task)
