@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Mounts the share, makes this host's folder in it, and turns folders into links. Runs as root on the guest.
 
-The argument is a JSON object: host, user, share and links. Ends with one message where the share is missing, and hangs on
-nothing. What a folder holds is moved before a link takes its place; a run that was cut off is taken up by the next.
+The argument is a JSON object: host, user, share and links. Ends with one message where the share is missing, and hangs
+on nothing. What a folder holds is moved before a link takes its place; a run that was cut off is taken up by the next.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PART = ".moving-"
 TRY_SHARE = 'mkdir -p "$1" && : > "$1/.write-test" && rm -f "$1/.write-test"'
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The message for the operator."""
 
 
@@ -33,10 +33,10 @@ def bounded(seconds: int, *command: str) -> tuple[int, str]:
     return done.returncode, words or (f"no answer within {seconds} s" if done.returncode > 123 else "no reason given")
 
 
-def refuse(wish: dict[str, Any], found: str, then: str) -> Refused:
+def refuse(wish: dict[str, Any], found: str, then: str) -> RefusedError:
     share = wish["share"]
     what = f"share {share['source']} of {wish['host']}"
-    return Refused(
+    return RefusedError(
         f"{what}: expected a folder at {share['path']} that {wish['user']} may write; found: {found}. Next: {then}"
     )
 
@@ -47,14 +47,14 @@ def mounted(path: str) -> bool:
 
 
 def mount_share(wish: dict[str, Any]) -> None:
-    """Mounted anew where it is not from its source. Raises Refused."""
+    """Mounted anew where it is not from its source. Raises RefusedError."""
     share = wish["share"]
     path, source = share["path"], share["source"]
     if share["type"] == "bind" and not os.path.isdir(source):
         if not share["create"]:
-            raise refuse(wish, f"no folder {source} on the guest", f"make it, or correct data_disk_share_source")
+            raise refuse(wish, f"no folder {source} on the guest", "make it, or correct data_disk_share_source")
         os.makedirs(source)
-        os.chmod(source, 0o1777)
+        os.chmod(source, 0o1777)  # noqa: S103 - like /tmp: for users of all ids, who cannot take each other's folders
     if mounted(path) and not share["right"]:
         status, words = bounded(MOUNT_SECONDS, "umount", path)
         if status:
@@ -123,7 +123,8 @@ def link(path: str, target: str) -> bool:
 
 def links(wish: dict[str, Any]) -> bool:
     """As the user: on a file server root may be nobody, and the files shall be the user's."""
-    return any([link(path, target) for path, target in wish["links"].items()])
+    changed = [path for path, target in wish["links"].items() if link(path, target)]
+    return bool(changed)
 
 
 def become(user: str) -> None:
@@ -144,11 +145,11 @@ def main(wish: dict[str, Any]) -> int:
             if os.path.isdir(path) and not os.path.islink(path):
                 subprocess.run(["chown", "--recursive", "--no-dereference", f"{wish['user']}:", path], check=True)
         become(wish["user"])
-        print("changed" if links(wish) else "same")
-    except (Refused, OSError, shutil.Error) as error:
+        sys.stdout.write("changed" if links(wish) else "same")
+    except (RefusedError, OSError, shutil.Error) as error:
         full = isinstance(error, OSError) and error.errno == 28
         words = str(error)
-        if not isinstance(error, Refused):
+        if not isinstance(error, RefusedError):
             words = (
                 f"links of {wish['host']}: expected room and rights to move what they replace; found: {error}. Next: "
             )

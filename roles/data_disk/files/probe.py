@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """All questions that the role has for a guest, in one answer. Runs as root on the guest, whose Python may be 3.8.
 
-The argument is a JSON object: disk (uuid, size_gb, or null), label, path, user, folders, packages, package_query, files,
-share and links. Nothing that could hang on a dead file server is asked without a time limit.
+The argument is a JSON object: disk (uuid, size_gb, or null), label, path, user, folders, packages, package_query,
+files, share and links. Nothing that could hang on a dead file server is asked without a time limit.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def output(*command: str, seconds: float = 60, stdin: str | None = None) -> str:
     try:
         done = subprocess.run(
             command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=seconds, check=False,
-            universal_newlines=True, input=stdin,
+            text=True, input=stdin,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
         return ""
@@ -216,4 +216,4 @@ def answer(wish: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(answer(json.loads(sys.argv[1]))))
+    json.dump(answer(json.loads(sys.argv[1])), sys.stdout)

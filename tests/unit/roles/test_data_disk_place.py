@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -49,7 +48,7 @@ def test_a_name_that_is_taken_gets_a_number_and_the_same_file_is_not_doubled(pla
     place.link(str(output), str(share))
     assert (share / "notes").read_text() == "theirs"
     assert (share / "notes.1").read_text() == "mine"
-    assert sorted(os.listdir(share)) == ["case", "notes", "notes.1", "same"]
+    assert sorted(path.name for path in share.iterdir()) == ["case", "notes", "notes.1", "same"]
 
 
 def test_a_full_disk_loses_nothing_and_the_next_run_goes_on(
@@ -68,7 +67,7 @@ def test_a_full_disk_loses_nothing_and_the_next_run_goes_on(
     assert (output / "notes").read_text() == "mine"
     assert place.link(str(output), str(share))
     assert (share / "notes").read_text() == "mine"
-    assert sorted(os.listdir(share)) == ["case", "notes"]
+    assert sorted(path.name for path in share.iterdir()) == ["case", "notes"]
 
 
 def test_without_a_share_the_link_becomes_a_folder_and_the_share_keeps_its_files(
@@ -84,7 +83,7 @@ def test_without_a_share_the_link_becomes_a_folder_and_the_share_keeps_its_files
 
 def test_a_missing_source_is_told_with_the_next_step(place: ModuleType, tmp_path: Path) -> None:
     share = {"type": "bind", "source": str(tmp_path / "none"), "path": str(tmp_path / "at"), "create": False}
-    with pytest.raises(place.Refused, match=r"share .*/none of nb-01: expected .*; found: no folder .* Next: make it"):
+    with pytest.raises(place.RefusedError, match=r"of nb-01: expected .*; found: no folder .* Next: make it"):
         place.mount_share({"host": "nb-01", "user": "tester", "share": share})
     assert not (tmp_path / "at").exists()
 

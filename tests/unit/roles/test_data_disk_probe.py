@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""roles/data_disk/files/probe.py: by which names a disk is found, what a mount would hide, how large a file system is."""
+"""roles/data_disk/files/probe.py: how a disk is found, what a mount would hide, how large a file system is."""
 
 from __future__ import annotations
 
