@@ -110,6 +110,7 @@ def drivers_for(paths: Paths, launch: Launch, emit: Emit) -> dict[str, Driver]:
             launch.subnet,
             paths.guests,
             launch.cap_mb,
+            paths.share,
         ),
         "qemu": lambda: QemuDriver(
             emit, Path(launch.disk_image), paths.guests, paths.runtime, paths.lab_id, launch.ports, launch.kvm

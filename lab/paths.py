@@ -79,6 +79,11 @@ class Paths:
         return self.state / "guests"
 
     @property
+    def share(self) -> Path:
+        """What the containers have in common."""
+        return self.state / "share"
+
+    @property
     def kept(self) -> Path:
         """The vCenter program's: its VMs, for the case that it is killed."""
         return self.state / "vms"

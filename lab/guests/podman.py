@@ -29,6 +29,7 @@ REBOOT_STATUS = 128 + signal.SIGHUP  # reboot(2) in a PID namespace ends its ini
 SYSTEMD_POWEROFF, SYSTEMD_REBOOT = signal.SIGRTMIN + 4, signal.SIGRTMIN + 5
 PODMAN_AT_ONCE = 4
 PAUSE_ATTEMPTS = 8
+SHARE = "/srv/nano-banana-share-source"  # in the guest; its users write there, whatever their ids
 MAC = re.compile(r"^[0-9a-f]{2}(:[0-9a-f]{2}){5}$")
 log = logging.getLogger("lab.podman")
 
@@ -51,14 +52,17 @@ class Guest:
 
 class PodmanDriver(Driver):
     """`subnet` is that of the lab's network, `folder` gets one sub-folder per guest, `cap_mb` is the most memory that
-    one guest may take of this machine, whatever its VM asks for."""
+    one guest may take of this machine, whatever its VM asks for, `share` is a folder that all guests see."""
 
-    def __init__(self, emit: Emit, podman: Podman, image: str, subnet: str, folder: Path, cap_mb: int) -> None:
+    def __init__(
+        self, emit: Emit, podman: Podman, image: str, subnet: str, folder: Path, cap_mb: int, share: Path
+    ) -> None:
         super().__init__(emit)
         self.podman = podman
         self.image = image
         self.folder = folder
         self.cap_mb = cap_mb
+        self.share = share
         self.guests: dict[str, Guest] = {}
         self._addresses = deque(list(ipaddress.IPv4Network(subnet).hosts())[1:])  # the first is the gateway
         self._exits: set[asyncio.Task[None]] = set()
@@ -170,6 +174,8 @@ class PodmanDriver(Driver):
     def _create_arguments(self, guest: Guest) -> list[str]:
         folder = self._folder_of(guest.vm)
         memory = guest.created_mb
+        self.share.mkdir(parents=True, exist_ok=True)
+        self.share.chmod(0o1777)
         arguments = [
             "create", "--quiet", "--name", guest.container,
             "--label", f"{LAB_LABEL}={self.podman.lab_id}", "--label", f"{MOID_LABEL}={guest.vm.moid}",
@@ -178,6 +184,7 @@ class PodmanDriver(Driver):
             "--systemd=always", "--privileged",
             "--network", self.podman.network, "--ip", guest.address,
             f"--memory={memory}m", f"--memory-swap={memory}m",
+            "--volume", f"{self.share}:{SHARE}",
             "--volume", f"{folder / 'seed'}:/var/lib/cloud/seed/nocloud:ro",
         ]  # fmt: skip
         mac = guest.vm.mac.lower()

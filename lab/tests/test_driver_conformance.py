@@ -77,7 +77,9 @@ def podman(folder: Path) -> Iterator[Bench]:
     inotify.raise_for(cli.lab_id)
     subnet = cli.ensure_network()
     bench = RealBench(
-        lambda emit: PodmanDriver(emit, cli, name, subnet, folder / "guests", CAP_MB), make_key(folder), 60
+        lambda emit: PodmanDriver(emit, cli, name, subnet, folder / "guests", CAP_MB, folder / "share"),
+        make_key(folder),
+        60,
     )
     try:
         yield bench
