@@ -183,7 +183,8 @@ def _cases(wish: Mapping[str, Any]) -> Iterator[str]:
 def _run_case() -> Any:
     """The program that runs the cases on the guest: what it takes is decided there."""
     spec = importlib.util.spec_from_file_location("model_run_case", RUN_CASE)
-    assert spec and spec.loader
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{RUN_CASE} cannot be loaded")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

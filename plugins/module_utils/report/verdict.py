@@ -89,7 +89,9 @@ def _counts(seen: Seen) -> str:
         words.append(many(len(seen.checks), "check") + (f", {warned} warned" if warned else ""))
     if seen.tests:
         passed = sum(test.status == PASSED for test in seen.tests)
-        words.append(f"{passed} of {many(len(seen.tests), 'test')} passed")
+        skipped = sum(test.status == SKIPPED for test in seen.tests)
+        text = f"{passed} of {many(len(seen.tests) - skipped, 'test')} passed"
+        words.append(f"{text}, {skipped} skipped" if skipped else text)
     return "; ".join(words) or "verified"
 
 

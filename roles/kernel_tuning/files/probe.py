@@ -48,7 +48,7 @@ def cpus(text: str) -> list[int]:
     """'0-2,5' -> [0, 1, 2, 5]; what the kernel writes for none of them is an empty list."""
     found: list[int] = []
     for part in text.strip().split(","):
-        first, _, last = part.partition("-")
+        first, _dash, last = part.partition("-")
         if first.isdecimal():
             found.extend(range(int(first), int(last or first) + 1))
     return found

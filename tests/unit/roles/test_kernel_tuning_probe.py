@@ -16,16 +16,16 @@ import pytest
 SCRIPT = Path(__file__).parents[3] / "roles/kernel_tuning/files/probe.py"
 GRUB_CFG = """
 menuentry 'Ubuntu' {
-	linux	/boot/vmlinuz-5.15.0-1-generic root=UUID=1 ro isolcpus=1 quiet
-	initrd	/boot/initrd.img
+\tlinux\t/boot/vmlinuz-5.15.0-1-generic root=UUID=1 ro isolcpus=1 quiet
+\tinitrd\t/boot/initrd.img
 }
 submenu 'Advanced' {
-	menuentry 'old' {
-		linuxefi /vmlinuz-5.4.0 root=UUID=1 ro  irqaffinity=0 isolcpus=1
-	}
+\tmenuentry 'old' {
+\t\tlinuxefi /vmlinuz-5.4.0 root=UUID=1 ro  irqaffinity=0 isolcpus=1
+\t}
 }
 menuentry 'Memory test' {
-	linux16	/boot/memtest86+.bin console=ttyS0
+\tlinux16\t/boot/memtest86+.bin console=ttyS0
 }
 """
 GRUBBY = """index=0

@@ -39,6 +39,10 @@ FOR_ALL = TaskFailed(1, "h", "Make vCenter match the wish", "no", for_all=True)
         ({"checks": [WARNED, PASSED]}, ("warned", "2 checks, 1 warned")),
         ({"checks": [PASSED], "tests": (Test("A", "passed"),)}, ("passed", "1 check; 1 of 1 test passed")),
         ({"checks": [WARNED, FAILED, BLOCKED]}, ("failed", "model.import: ImportError: x")),
+        (
+            {"tests": (Test("A", "passed"), Test("B", "skipped", 0.0, "a container"))},
+            ("passed", "1 of 1 test passed, 1 skipped"),
+        ),
         ({"tests": (Test("A", "passed"), Test("B", "failed"))}, ("failed", "1 of 2 tests failed: B")),
         ({"suite_status": 4}, ("failed", "the suite ended with status 4")),
         ({"suite_status": 0}, ("passed", "verified")),
