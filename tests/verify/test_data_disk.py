@@ -33,7 +33,7 @@ def test_the_disk_with_the_uuid_is_formatted_and_mounted(host: Any, wish: dict[s
     found = as_root(host, f"findmnt --noheadings --output SOURCE,FSTYPE,LABEL {wish['path']}").split()
     expected = [device, wish["filesystem"], wish["label"]]
     assert found == expected, f"{wish['path']}: expected {' '.join(expected)}; found {' '.join(found)}"
-    size, room = as_root(host, f"blockdev --getsize64 {device}; stat -f -c '%%b %%S' {wish['path']}").split("\n")
+    size, room = as_root(host, f"blockdev --getsize64 {device}; stat -f -c '%b %S' {wish['path']}").split("\n")
     blocks, block = map(int, room.split())
     assert int(size) == int(wish["size_gb"]) << 30
     assert blocks * block > int(size) * 0.9, f"{wish['path']}: expected a file system that fills the disk; found less"
@@ -70,7 +70,7 @@ def test_the_share_is_mounted(host: Any, wish: dict[str, Any]) -> None:
     if share["type"] == "nfs":
         assert found.rstrip("/") == share["source"].rstrip("/")
     else:
-        same = as_root(host, f"stat -c '%%d:%%i' {share['path']} {share['source']}").split()
+        same = as_root(host, f"stat -c '%d:%i' {share['path']} {share['source']}").split()
         assert same[0] == same[1], f"{share['path']}: expected the folder {share['source']}; found {found}"
 
 
