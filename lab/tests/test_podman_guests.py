@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from lab import inotify, processes, state
+from lab.guests.podman import SHARE
 from lab.tests.conftest import LabUnderTest
 from lab.tests.helpers import Client, vm
 
@@ -230,3 +231,16 @@ def test_two_labs_run_side_by_side_and_one_goes_without_the_other(tmp_path: Path
             client.close()
     finally:
         assert [lab("down").returncode for lab in labs] == [0, 0]
+
+
+def test_guests_write_into_one_folder_that_goes_with_the_lab(podman_lab: LabUnderTest, client: Client) -> None:
+    machines = [vm(number, key_of(podman_lab)) for number in (7, 8)]
+    for machine in machines:
+        start(podman_lab, client, machine)
+        wait_for_login(podman_lab, machine["name"])
+        mark = f"touch {SHARE}/{machine['name']}"
+        assert podman_lab("ssh", machine["name"], "--", mark).returncode == 0
+    seen = podman_lab("ssh", machines[0]["name"], "--", f"ls {SHARE}").stdout.split()
+    assert seen == [machine["name"] for machine in machines]
+    assert podman_lab("down").returncode == 0
+    assert not podman_lab.paths.share.exists()
