@@ -3,11 +3,12 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 compile() {
-  .venv/bin/uv pip compile --quiet --universal --python-version "$1" --generate-hashes --no-emit-index-url \
-    --custom-compile-command 'make lock' "${@:4}" "$2" -o "$3"
+  .venv/bin/uv pip compile --quiet --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' "${@:3}" "$1" -o "$2"
 }
-compile 3.11 requirements/runtime.in requirements/runtime.txt
-compile 3.11 requirements/dev.in requirements/dev.txt
+compile requirements/runtime.in requirements/runtime.txt --universal --python-version 3.11
+compile requirements/dev.in requirements/dev.txt --universal --python-version 3.11
+# A model's lock is for one system and one Python: its first line says for which, in uv's words.
 for input in roles/model/files/locks/*.in; do
-  compile 3.8 "$input" "${input%.in}.txt"
+  read -r -a options < <(sed -n '1s/^# uv: //p' "$input")
+  compile "$input" "${input%.in}.txt" "${options[@]}"
 done

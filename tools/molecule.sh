@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH=$PWD/.venv/bin:$PATH
-export NANOBANANA_LAB_STATE=$PWD/.cache/molecule/lab NANOBANANA_ARTIFACTS=$PWD/.cache/molecule/artifacts
+export NANOBANANA_LAB_STATE=$PWD/.cache/molecule/lab NANOBANANA_ARTIFACTS_DIR=$PWD/.cache/molecule/artifacts
 export ANSIBLE_CACHE_PLUGIN_CONNECTION=$PWD/.cache/molecule/facts MOLECULE_GLOB='molecule/*/molecule.yml'
 if [ $# -eq 0 ]; then
   if [ -n "${ROLE:-}" ]; then set -- test --scenario-name "$ROLE"; else set -- test --all; fi

@@ -24,7 +24,13 @@ AGENT_PORT, GUESTINFO_PORT = "org.qemu.guest_agent.0", "com.nanobanana.guestinfo
 # 0 and 1 are the chipset's. Network cards and disk controllers take the others as they come.
 FREE_SLOTS, FIRMWARE_SLOT, CHANNELS_SLOT, SEED_SLOT = range(2, 28), 28, 29, 30
 NIC_MODELS = {"vmxnet3": "vmxnet3", "e1000": "e1000", "e1000e": "e1000e", "pcnet32": "pcnet"}
-TRANSLATED_MB = 256  # what one guest may keep of translated code; QEMU's own limit is a gigabyte
+# What one guest may keep of translated code; QEMU's own limit is a gigabyte. A boot fills 400 MB: with less it is
+# thrown away on the way, and translated again.
+TRANSLATED_MB = 512
+# Without KVM. Left out is what costs emulation most: strings copied a byte at a time (erms, fsrm), a fifth level of
+# page tables (la57), the end of a piece of translated code at each access to a user's memory (smap), and registers to
+# be kept at each change of process (pku, mpx).
+EMULATED_CPU = "max,hypervisor=off,erms=off,fsrm=off,la57=off,smap=off,pku=off,mpx=off"
 VMWARE_NAA = "5000c29"  # a SAS disk without an address is none for the guest's driver; 64 bits are all it can have
 MAC = re.compile(r"^[0-9a-f]{2}(:[0-9a-f]{2}){5}$")
 
@@ -226,7 +232,7 @@ def command(hardware: Hardware, places: Places, kvm: bool, label: str) -> list[s
     accelerator = ["kvm"] if kvm else [f"tcg,thread=multi,tb-size={TRANSLATED_MB}"]
     return [
         PROGRAM, "-nodefaults", "-no-user-config", "-display", "none", "-name", f"{label},process={label}",
-        "-accel", *accelerator, "-cpu", "host" if kvm else "max,hypervisor=off", "-smp", topology(vm),
+        "-accel", *accelerator, "-cpu", "host" if kvm else EMULATED_CPU, "-smp", topology(vm),
         "-machine", _machine(vm),
         "-m", f"{vm.memory_mb}M",
         # Memory is promised, not reserved: a guest takes what it touches.

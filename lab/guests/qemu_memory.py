@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whether this machine's memory can hold another guest.
 
-A guest has its VM's full memory, but takes of this machine only what it touches: without KVM some 300 MB for QEMU and
+A guest has its VM's full memory, but takes of this machine only what it touches: without KVM some 450 MB for QEMU and
 its translated code, and, of the VM's memory, what the guest's kernel and services use. So a power-on asks for a part
 only, and this machine's out-of-memory killer is told to take a guest first when that was too little.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lab.guests.base import GuestError, Vm
 
-BASE_MB = 512
+BASE_MB = 768
 PART = 16  # of the VM's memory: page tables and what a small system touches grow with it
 
 MEMINFO = Path("/proc/meminfo")

@@ -49,8 +49,8 @@ def test_cpus_memory_and_accelerator() -> None:
     assert options(line, "smp") == ["cpus=4,sockets=2,cores=2,threads=1"]
     assert options(line, "m") == ["2048M"]
     assert options(line, "object") == ["memory-backend-ram,id=ram,size=2048M,reserve=off"]
-    assert options(line, "accel") == ["tcg,thread=multi,tb-size=256"]
-    assert options(line, "cpu") == ["max,hypervisor=off"]
+    assert options(line, "accel") == ["tcg,thread=multi,tb-size=512"]
+    assert options(line, "cpu")[0].startswith("max,hypervisor=off,")
     line = words(kvm=True)
     assert (options(line, "accel"), options(line, "cpu")) == (["kvm"], ["host"])
 
@@ -201,7 +201,7 @@ def test_a_guest_without_cloud_init_data_has_no_volume_for_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("memory_mb", "left_mb", "fits"), [(2048, 700, True), (2048, 600, False), (65536, 4000, False)]
+    ("memory_mb", "left_mb", "fits"), [(2048, 900, True), (2048, 800, False), (65536, 4000, False)]
 )
 def test_a_power_on_asks_for_the_memory_with_which_a_guest_begins(
     tmp_path: Path, memory_mb: int, left_mb: int, fits: bool

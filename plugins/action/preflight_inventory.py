@@ -44,6 +44,9 @@ class ActionModule(ActionBase):
         if not hosts:
             limit = str(variables.get("ansible_limit") or "")
             raise TestbedError("no_targets", [inventory.nobody(groups, environments, sources, limit)])
+        problems = inventory.unsafe_windows(hosts, variables["hostvars"])
+        if problems:
+            raise TestbedError("unsafe_connection", problems)
         parse_wishes(wishes(hosts, variables["hostvars"]))
         connection_args({}, variables["hostvars"][hosts[0]], self._templar.template)
         return hosts

@@ -18,6 +18,7 @@ def test_the_scenario_machine_passes(machine_lab: Lab) -> None:
     env = machine_lab.env | {
         "MOLECULE_GLOB": "molecule/*/molecule.yml",
         "PATH": os.pathsep.join([str(BIN), os.environ["PATH"]]),
+        "NANOBANANA_ARTIFACTS_DIR": str(machine_lab.state.parent / "artifacts"),
         "NO_COLOR": "1",
     }
     done = subprocess.run(

@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import TestbedError
 from ansible_collections.nanobanana.testbed.plugins.plugin_utils.connection import connection_args
-from ansible_collections.nanobanana.testbed.plugins.plugin_utils.inventory import nobody, targets, unfilled
+from ansible_collections.nanobanana.testbed.plugins.plugin_utils.inventory import (
+    nobody,
+    targets,
+    unfilled,
+    unsafe_windows,
+)
 
 ENVIRONMENTS = ("baseline", "stress")
 GROUPS = {"all": ["a", "b", "c"], "baseline": ["a"], "stress": ["b"], "other": ["c"]}
@@ -57,3 +62,43 @@ def test_every_missing_connection_value_is_named_with_its_hint(monkeypatch: pyte
         connection_args({}, {"testbed_connection_hint": "start it", "vsphere_username": ""}, lambda value: value)
     assert [problem.what for problem in caught.value.problems] == ["vsphere_username", "vsphere_password"]
     assert "Next: start it, or set VMWARE_USER" in str(caught.value)
+
+
+PSRP = {"testbed_os": "Windows Server 2019", "ansible_connection": "psrp", "ansible_port": 5986}
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"testbed_os": "Ubuntu 22.04"}, []),
+        ({"testbed_os": "Windows Server 2019", "preflight_allow_stand_in": True}, []),
+        (PSRP, []),
+        (PSRP | {"ansible_psrp_protocol": "https", "ansible_psrp_cert_validation": "validate"}, []),
+        ({"testbed_os": "Windows Server 2019"}, ["ansible_connection of a"]),
+        (
+            {"testbed_os": "Windows Server 2019", "ansible_connection": "ansible.builtin.ssh"},
+            ["ansible_connection of a"],
+        ),
+        (PSRP | {"ansible_psrp_protocol": "http"}, ["ansible_psrp_protocol of a"]),
+        (PSRP | {"ansible_psrp_ca_cert": ""}, ["ansible_psrp_ca_cert of a"]),
+        (PSRP | {"ansible_port": 5985}, ["ansible_psrp_protocol of a"]),
+        (PSRP | {"ansible_psrp_cert_validation": "ignore"}, ["ansible_psrp_cert_validation of a"]),
+        (
+            {
+                "ansible_connection": "winrm",
+                "ansible_winrm_server_cert_validation": "ignore",
+                "ansible_winrm_scheme": "http",
+            },
+            ["ansible_winrm_scheme of a", "ansible_winrm_server_cert_validation of a"],
+        ),
+    ],
+)
+def test_windows_is_reached_by_a_checked_certificate_alone(variables: dict[str, object], expected: list[str]) -> None:
+    assert [problem.what for problem in unsafe_windows(["a"], {"a": variables})] == expected
+
+
+def test_ssh_to_windows_is_refused_with_what_to_write_instead() -> None:
+    (problem,) = unsafe_windows(["a"], {"a": {"testbed_os": "Windows Server 2019"}})
+    assert problem.expected.startswith("psrp")
+    assert problem.found == "ssh"
+    assert "ansible_connection: psrp" in problem.next
