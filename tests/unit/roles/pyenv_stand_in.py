@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A git repository that stands in for pyenv: its bin/pyenv makes a small tree around a Python that is there already.
 
-Run this file with a folder to make one there and print its revision; the unit tests and Molecule use it. It proves how the
-role clones, builds once, packs, unpacks and mends, and nothing about compiling.
+Run this file with a folder to make one there and print its revision; the unit tests and Molecule use it. It proves
+how the role clones, builds once, packs, unpacks and mends, and nothing about compiling.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ for name in os.listdir(os.path.dirname(lib)):
     if name.startswith("libpython"):
         os.symlink(os.path.join(os.path.dirname(lib), name), tree + "/lib/" + name)
 END
+head -c 4000000 /dev/zero > "$tree/lib/for-a-full-disk"
 [ ! -e "$PYENV_ROOT/stand-in.hold" ] || sleep 60
 [ ! -e "$PYENV_ROOT/stand-in.fail" ] || { cat "$PYENV_ROOT/stand-in.fail"; exit 1; }
 """
