@@ -20,7 +20,11 @@ PLAY = """
     - ansible.builtin.set_fact: {os_family: "{{ facts.os_family }}", python: "{{ facts.python }}", cacheable: true}
     - ansible.builtin.include_role:
         name: nanobanana.testbed.pyenv
-        tasks_from: "{{ entry | default('main') }}"
+      when: pyenv_pillow is undefined
+    - ansible.builtin.include_role:
+        name: nanobanana.testbed.pyenv
+        tasks_from: pillow
+      when: pyenv_pillow is defined
 """
 LINUX = {"os_family": "Debian", "python": {"executable": sys.executable}}
 WINDOWS = {"os_family": "Windows", "python": {}}
@@ -43,8 +47,8 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "installer": (WINDOWS, {}, "expected an installer of Miniforge or Miniconda and its SHA-256; found no installer"),
     "simd": (
         WINDOWS,
-        {"entry": "pillow", "pyenv_pillow": "simd", "pyenv_pillow_wheel": "\\\\share\\simd.whl"},
-        "simd.whl, no SHA-256. Next: set pyenv_pillow_wheel and pyenv_pillow_sha256, or",
+        {"pyenv_pillow": "simd", "pyenv_pillow_wheel": "\\\\share\\simd.whl"},
+        "is simd: expected Windows, a wheel and its SHA-256; found Windows,",
     ),
 }
 
