@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,7 @@ def answer(*arguments: str) -> dict:
 
 def test_a_version_that_pyenv_has_not_built_is_no_version(tmp_path: Path) -> None:
     found = answer("pyenv", "3.10.12", str(tmp_path), str(tmp_path / "venv"))
+    assert found.pop("system").endswith("-" + platform.machine())
     assert found == {
         "python": f"{tmp_path}/versions/3.10.12/bin/python",
         "version": "",
@@ -61,10 +63,22 @@ def test_a_version_that_pyenv_has_not_built_is_no_version(tmp_path: Path) -> Non
     }
 
 
-def test_an_environment_without_pip_counts_as_missing(tmp_path: Path) -> None:
+def test_the_kind_of_system_is_distribution_release_and_processor(probe: ModuleType, tmp_path: Path) -> None:
+    release = tmp_path / "os-release"
+    release.write_text('NAME="CentOS Linux"\nVERSION_ID="7"\nID="centos"\n\n# a comment\n')
+    assert probe.system(release) == f"centos-7-{platform.machine()}"
+
+
+def test_an_environment_that_is_half_made_counts_as_missing(tmp_path: Path) -> None:
     venv = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
-    assert answer("pyenv", "3.10.12", str(tmp_path), str(venv))["venv"] == ""
+    asked = ("system", "3.10.12", str(tmp_path), str(venv))
+    assert answer(*asked)["venv"] == ""
     (package := next(venv.glob("lib/python*/site-packages")) / "pip").mkdir()
     (package / "__init__.py").touch()
-    assert answer("pyenv", "3.10.12", str(tmp_path), str(venv))["venv"] == "{}.{}.{}".format(*sys.version_info[:3])
+    assert answer(*asked)["venv"] == platform.python_version()
+    (mark := tmp_path / "venv.unfinished").touch()
+    assert answer(*asked)["venv"] == ""
+    mark.unlink()
+    # Ubuntu 22.04's own Python may have the wanted version, too.
+    assert answer("pyenv", *asked[1:])["venv"] == ""
