@@ -62,7 +62,7 @@ def test_a_bad_wish_ends_the_role_before_anything_is_done(tmp_path: Path, wish: 
 
 @pytest.mark.parametrize(
     ("family", "python"),
-    [("Debian", "/home/tester/nano-env/bin"), ("Windows", "C:\\Users\\tester\\nano-env\\Scripts")],
+    [("Debian", "/home/tester/nano-env/bin"), ("Windows", "C:\\Users\\tester\\miniforge3\\envs\\nano-env\\Scripts")],
 )
 def test_each_system_has_paths_of_its_own_kind(tmp_path: Path, family: str, python: str) -> None:
     tasks = [
