@@ -133,3 +133,10 @@ def test_nothing_switches_errors_off() -> None:
     for folder in ("roles", "playbooks"):
         for file in (ROOT / folder).rglob("*.yml"):
             assert "ignore_errors" not in file.read_text(), file
+
+
+def test_host_vars_of_a_scenario_are_linked() -> None:
+    """Molecule takes only what is linked, and drops the rest in silence."""
+    for folder in (ROOT / "molecule").glob("*/inventory/host_vars"):
+        links = yaml.safe_load((folder.parents[1] / "molecule.yml").read_text())["provisioner"]["inventory"]["links"]
+        assert links["host_vars"] == "inventory/host_vars", folder
