@@ -123,7 +123,8 @@ def test_a_disk_that_is_full(host: Host) -> None:
     try:
         done = host.configure()
         assert done.returncode == 2, done.stdout
-        assert f"free space for {VENV}: " in done.stdout + done.stderr
+        assert f"{VENV} was not made. Look at the space that is left:" in done.stdout + done.stderr
+        assert "100%" in done.stdout + done.stderr
     finally:
         host.run("umount", VENV)
     host.is_mended()
