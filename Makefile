@@ -78,7 +78,7 @@ bench-lab: setup ## From power-on to the first login, with each kind of guest (5
 	@$(BIN)/python -m lab setup --guests all
 	@PYTHONPATH=.collections $(BIN)/python -m tests.bench.lab $(ARGS)
 
-bench-configure: setup ## Three hosts from bare clones, again, and a role's task beside a ping on 20 hosts (8 minutes)
+bench-configure: setup ## Three hosts from bare clones, again, and a role's task beside a ping on 20 hosts (15 minutes)
 	@$(BIN)/python -m lab setup
 	@PYTHONPATH=.collections $(BIN)/python -m tests.bench.configure $(ARGS)
 
