@@ -159,8 +159,9 @@ def connected(connection: Connection) -> Iterator[Session]:
             sslContext=context,
             httpConnectionTimeout=ANSWER_SECONDS,
         )
-    # HTTPS without a vCenter is a bare Exception in pyVmomi; explain() raises again what it does not know.
-    except Exception as error:
+    except (
+        Exception
+    ) as error:  # what pyVmomi raises for HTTPS without a vCenter; explain() raises again what it does not know
         raise explain(connection, error) from error
     finally:
         socket.setdefaulttimeout(previous)

@@ -32,7 +32,7 @@ print("%d.%d.%d" % sys.version_info[:3])
 for name in sys.argv[1:]:
     try:
         importlib.import_module(name)
-    except Exception as error:
+    except Exception as error:  # a library that is there and broken raises what it likes, and is as good as missing
         print(name, "(%s)" % error)
 """
 # Home folders may be closed to whoever logs in; the folder made in here has a name that nobody can guess.
