@@ -54,9 +54,7 @@ class Server:
             except GuestError as error:
                 log.warning("%s %s: %s", request["op"], _moid(request), error)
                 reply = {"id": request["id"], "ok": False, "error": {"message": str(error)}}
-            except (
-                Exception
-            ) as error:  # a bug in one operation must fail one vCenter task, not the lab with all its guests
+            except Exception as error:  # a bug fails one vCenter task, not the lab with all its guests
                 log.exception("%s %s: bug in the guest driver", request["op"], _moid(request))
                 message = f"bug in the lab's guest driver ({type(error).__name__}: {error}); see: lab/lab logs daemon"
                 reply = {"id": request["id"], "ok": False, "error": {"message": message}}

@@ -214,9 +214,7 @@ class CallbackModule(CallbackBase):
                 return None
             report = build.build(self._info, self._events, evidence, time.time(), going=going)
             self._folder.write(report)
-        except (
-            Exception
-        ) as error:  # whatever it is, what the run did to the VMs counts more: it must not fail for its report
+        except Exception as error:  # what the run did counts more than its report
             self._display.warning(
                 f"{self._folder.path}: the run's report was not written: {type(error).__name__}: {error}"
             )
@@ -262,7 +260,5 @@ def _hosts(play: Any) -> dict[str, tuple[str, str]]:
 def _wished_os(variables: Mapping[str, Any], host: str) -> str:
     try:
         return events.clean(variables["hostvars"][host].get("testbed_os"))
-    except (
-        Exception
-    ):  # a template that cannot be filled in yet is no reason to miss the host; the guest gate says it, too
+    except Exception:  # the guest gate says what was wished, too
         return ""

@@ -159,9 +159,7 @@ def connected(connection: Connection) -> Iterator[Session]:
             sslContext=context,
             httpConnectionTimeout=ANSWER_SECONDS,
         )
-    except (
-        Exception
-    ) as error:  # what pyVmomi raises for HTTPS without a vCenter; explain() raises again what it does not know
+    except Exception as error:  # pyVmomi raises it bare; explain() passes on what it does not know
         raise explain(connection, error) from error
     finally:
         socket.setdefaulttimeout(previous)
