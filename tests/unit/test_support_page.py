@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
@@ -11,16 +10,14 @@ from types import ModuleType
 import pytest
 import yaml
 
+from tests.unit.programs import loaded
+
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def support() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("support_page", ROOT / "tools/support_page.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded(ROOT / "tools/support_page.py")
 
 
 def test_the_page_is_what_the_data_says(support: ModuleType) -> None:

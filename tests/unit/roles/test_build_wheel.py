@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 from pathlib import Path
@@ -11,6 +10,8 @@ from types import ModuleType
 from zipfile import ZipFile
 
 import pytest
+
+from tests.unit.programs import loaded
 
 SCRIPT = Path(__file__).parents[3] / "roles/model/files/build_wheel.py"
 PROJECT = """
@@ -25,11 +26,7 @@ version = "1.0"
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("build_wheel", SCRIPT)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded(SCRIPT)
 
 
 @pytest.fixture

@@ -3,23 +3,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+from tests.unit.programs import loaded
+
 SCRIPT = Path(__file__).parents[3] / "roles/data_disk/files/place.py"
 
 
 @pytest.fixture(scope="module")
 def place() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("place", SCRIPT)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded(SCRIPT)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,16 +10,14 @@ from types import ModuleType
 
 import pytest
 
+from tests.unit.programs import loaded
+
 SCRIPT = Path(__file__).parents[3] / "roles/data_disk/files/probe.py"
 
 
 @pytest.fixture(scope="module")
 def probe() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("probe", SCRIPT)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded(SCRIPT)
 
 
 def test_a_disk_is_looked_for_by_its_uuid_alone(probe: ModuleType) -> None:

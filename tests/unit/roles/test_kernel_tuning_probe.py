@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -12,6 +11,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+
+from tests.unit.programs import loaded
 
 SCRIPT = Path(__file__).parents[3] / "roles/kernel_tuning/files/probe.py"
 GRUB_CFG = """
@@ -55,11 +56,7 @@ SHOWN = "Id=nano-banana.slice\nNeedDaemonReload=no\n\nId=irqbalance.service\nNee
 
 @pytest.fixture(scope="module")
 def probe() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("kernel_tuning_probe", SCRIPT)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded(SCRIPT)
 
 
 @pytest.mark.parametrize(

@@ -20,15 +20,13 @@ from typing import Any
 
 import pytest
 
+from tests.unit.programs import loaded
+
 FILES = Path(__file__).parents[3] / "roles/model/files"
 
 
 def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"model_{name}", FILES / f"{name}.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded(FILES / f"{name}.py")
 
 
 def wheel(folder: Path, name: str, body: str = "") -> Path:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import os
 import signal
@@ -17,6 +16,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+
+from tests.unit.programs import loaded
 
 FILES = Path(__file__).parents[3] / "roles/model/files"
 CASE = {"id": "TC-1", "prompt": 'pump, it\'s "big"', "seed": 7, "size": "64x48", "format": "png"}
@@ -40,11 +41,7 @@ print(json.dumps({"engine_version": "9.9", "words": sys.argv[4:]}))
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("run_case", FILES / "run_case.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded(FILES / "run_case.py")
 
 
 def settings(how: str = "draw", data: bytes = PNG, case: dict[str, Any] | None = None, **more: Any) -> str:

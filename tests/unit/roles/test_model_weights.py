@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -18,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from tests.unit.programs import loaded
+
 SCRIPT = Path(__file__).parents[3] / "roles/model/files/weights.py"
 DATA = bytes(range(256)) * 64
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -26,11 +27,7 @@ REVISION = "a" * 40
 
 @pytest.fixture(scope="module")
 def weights() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("weights", SCRIPT)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded(SCRIPT)
 
 
 @pytest.fixture

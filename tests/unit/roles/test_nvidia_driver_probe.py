@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import re
 import subprocess
@@ -16,16 +15,14 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.unit.programs import loaded
+
 SCRIPT = Path(__file__).parents[3] / "roles/nvidia_driver/files/probe.py"
 
 
 @pytest.fixture(scope="module")
 def probe() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("nvidia_probe", SCRIPT)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded(SCRIPT)
 
 
 @pytest.mark.parametrize(

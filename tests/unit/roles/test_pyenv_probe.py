@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import platform
 import subprocess
@@ -13,16 +12,14 @@ from types import ModuleType
 
 import pytest
 
+from tests.unit.programs import loaded
+
 SCRIPT = Path(__file__).parents[3] / "roles/pyenv/files/probe.py"
 
 
 @pytest.fixture(scope="module")
 def probe() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("probe", SCRIPT)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded(SCRIPT)
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.unit.programs import refusals
 
 PROJECT = Path(__file__).parents[3]
 PLAY = """
@@ -60,24 +59,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> str:
     hosts = {
         host: {"facts": facts, "ansible_connection": "local", **wish} for host, (facts, wish, _words) in CASES.items()
     }
-    (folder / "hosts.json").write_text(json.dumps({"all": {"hosts": hosts}}))
-    (folder / "play.yml").write_text(PLAY)
-    program = Path(sys.executable).with_name("ansible-playbook")
-    done = subprocess.run(
-        [str(program), "-i", str(folder / "hosts.json"), str(folder / "play.yml")],
-        cwd=PROJECT,
-        env={
-            **os.environ,
-            "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
-            "ANSIBLE_CALLBACKS_ENABLED": "ansible.posix.timer",
-            "ANSIBLE_CACHE_PLUGIN": "memory",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2, done.stderr
-    return " ".join((done.stdout + done.stderr).split())
+    return refusals(folder, hosts, PLAY)
 
 
 @pytest.mark.parametrize("host", CASES)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import platform
@@ -18,6 +17,7 @@ from types import ModuleType
 
 import pytest
 
+from tests.unit.programs import loaded
 from tests.unit.roles import pyenv_stand_in
 
 FILES = Path(__file__).parents[3] / "roles/pyenv/files"
@@ -26,11 +26,7 @@ VERSION = platform.python_version()
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("python_tree", FILES / "python_tree.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded(FILES / "python_tree.py")
 
 
 @pytest.fixture(scope="module")
