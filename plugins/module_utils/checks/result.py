@@ -4,24 +4,62 @@
 
 from __future__ import annotations
 
+import re
 import time
-from dataclasses import asdict, dataclass, field
-from typing import Any, Callable, Dict, Iterable, List, Sequence, Tuple
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 PASSED, WARNED, FAILED = "passed", "warned", "failed"
 BLOCKED, SKIPPED, NOT_APPLICABLE = "blocked", "skipped", "not_applicable"
 STATUSES = (PASSED, WARNED, FAILED, BLOCKED, SKIPPED, NOT_APPLICABLE)
+STAGES = ("platform", "machine", "guest")
+ERROR, WARNING = "error", "warning"
+CONTROL, GUEST = "control", "guest"
+
+
+@dataclass(frozen=True)
+class Fix:
+    """How a failure is mended: a sentence, and the command that does it where there is one.
+
+    ``where`` says who types ``run``: ``control`` in the checkout on the control node, ``guest`` as root on the guest.
+    ``automatic``: safe to run unasked (preflight_only_fix). Words in braces ({name}) are filled in by filled().
+    """
+
+    text: str
+    run: str = ""
+    where: str = CONTROL
+    automatic: bool = False
+
+    def filled(self, values: Mapping[str, str]) -> Fix:
+        """With the host's own names; a word that ``values`` does not know stays, so that shell braces may be used."""
+
+        def fill(text: str) -> str:
+            return re.sub(r"\{(\w+)\}", lambda match: values.get(match.group(1), match.group(0)), text)
+
+        return replace(self, text=fill(self.text), run=fill(self.run))
+
+    def shown(self) -> str:
+        """One line for the operator."""
+        if not self.run:
+            return self.text
+        place = "On the guest" if self.where == GUEST else "Type"
+        return f"{self.text} {place}: {self.run}"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A probe's verdict. ``detail`` is mandatory for every status but passed: it is the reason."""
+    """A probe's verdict. ``detail`` is mandatory for every status but passed: it is the reason.
+
+    ``cause`` is the id of a known cause (causes.py), ``fix`` a better one than the catalogue's where the probe knows it.
+    """
 
     status: str
     expected: str = ""
     actual: str = ""
     detail: str = ""
     evidence: Dict[str, Any] = field(default_factory=dict)
+    cause: str = ""
+    fix: Optional[Fix] = None
 
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
@@ -30,28 +68,43 @@ class Outcome:
             raise ValueError(f"an outcome that is {self.status} must say why in detail")
 
 
+Probe = Callable[[], Outcome]
+
+
 @dataclass(frozen=True)
 class Check:
-    """One row of a catalogue: what is asked, which checks must have answered first, how to mend a failure."""
+    """A row of the catalogue: what is asked, at which gate, where, after which checks, and how a failure is mended.
+
+    ``severity``: a failed check of severity warning only warns. ``environments``: where it applies, empty = everywhere.
+    """
 
     id: str
+    stage: str
     title: str
-    fix: str
-    probe: Callable[[], Outcome]
+    fix: Fix
+    severity: str = ERROR
+    environments: Tuple[str, ...] = ()
     needs: Tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Result:
-    """A check with its outcome, as the report reads it. ``seconds`` is the time that the probe took."""
+    """A check with its outcome, as the gate reads it. ``seconds`` is the time that the probe took.
+
+    ``fix`` is the line for people; ``mend`` has its parts (run, where, automatic) for programs, empty where nothing is
+    to mend.
+    """
 
     id: str
     title: str
     status: str
+    severity: str
     expected: str
     actual: str
     detail: str
     fix: str
+    mend: Dict[str, Any]
+    cause: str
     evidence: Dict[str, Any]
     seconds: float
 
@@ -60,11 +113,18 @@ class Result:
         return asdict(self)
 
 
-def run_checks(checks: Iterable[Check], clock: Callable[[], float] = time.monotonic) -> List[Result]:
+def run_checks(
+    checks: Iterable[Check],
+    probes: Mapping[str, Probe],
+    values: Mapping[str, str],
+    environment: str = "",
+    clock: Callable[[], float] = time.monotonic,
+) -> List[Result]:
     """Run checks in their order; what needs a check that gave no answer to build on is blocked, not run.
 
-    Passed and warned are answers to build on; every other status blocks its dependants. Raises ValueError
-    when a check needs one that does not come before it: the catalogue is wrong then.
+    Passed and warned are answers to build on; every other status blocks its dependants. ``values`` fill in the fixes.
+    Raises ValueError when a check needs one that does not come before it, and KeyError when one has no probe: the
+    catalogue is wrong then.
     """
     done: Dict[str, Result] = {}
     for check in checks:
@@ -73,19 +133,42 @@ def run_checks(checks: Iterable[Check], clock: Callable[[], float] = time.monoto
             raise ValueError(f"{check.id} needs {', '.join(unknown)}, which must come before it")
         started = clock()
         missing = [name for name in check.needs if done[name].status not in (PASSED, WARNED)]
-        outcome = _blocked(done[missing[0]]) if missing else check.probe()
-        done[check.id] = Result(
-            id=check.id,
-            title=check.title,
-            status=outcome.status,
-            expected=outcome.expected,
-            actual=outcome.actual,
-            detail=outcome.detail,
-            fix=check.fix if outcome.status in (FAILED, WARNED) else "",
-            evidence=outcome.evidence,
-            seconds=round(clock() - started, 3),
-        )
+        if check.environments and environment and environment not in check.environments:
+            outcome = Outcome(NOT_APPLICABLE, detail=f"asked in {', '.join(check.environments)}, not in {environment}")
+        elif missing:
+            outcome = _blocked(done[missing[0]])
+        else:
+            outcome = _asked(probes[check.id])
+        done[check.id] = _result(check, outcome, values, round(clock() - started, 3))
     return list(done.values())
+
+
+def _asked(probe: Probe) -> Outcome:
+    try:
+        return probe()
+    # Whatever a driver prints, the operator gets a row with a reason and never a traceback.
+    except Exception as error:  # pylint: disable=broad-exception-caught
+        why = f"the check itself broke on what it was given ({type(error).__name__}: {str(error)[:200]}); report this"
+        return Outcome(FAILED, actual="an answer that cannot be read", detail=why)
+
+
+def _result(check: Check, outcome: Outcome, values: Mapping[str, str], seconds: float) -> Result:
+    status = WARNED if outcome.status == FAILED and check.severity == WARNING else outcome.status
+    fix = (outcome.fix or check.fix).filled(values) if status in (FAILED, WARNED) else None
+    return Result(
+        id=check.id,
+        title=check.title,
+        status=status,
+        severity=check.severity,
+        expected=outcome.expected,
+        actual=outcome.actual,
+        detail=outcome.detail,
+        fix=fix.shown() if fix else "",
+        mend={"run": fix.run, "where": fix.where, "automatic": fix.automatic} if fix and fix.run else {},
+        cause=outcome.cause,
+        evidence=outcome.evidence,
+        seconds=seconds,
+    )
 
 
 def _blocked(cause: Result) -> Outcome:
