@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``python -m tests.drill``: the whole drill, or one trap as an exercise."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.bench.run import Lab, running_lab
+from tests.drill.faults import FAULTS, HOSTS, Fault
+from tests.drill.run import Outcome, exercise, healthy, prepare, try_fault
+
+GOAL_SECONDS = 360.0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point: 0 when every fault was found and mended without a false alarm."""
+    parser = argparse.ArgumentParser(prog="make preflight-drill", description=__doc__)
+    traps = [fault.trap for fault in FAULTS if fault.trap]
+    parser.add_argument("--trap", default="", choices=["", *traps], help="one of the five traps, as an exercise")
+    parser.add_argument("--only", action="append", choices=[fault.name for fault in FAULTS], help="these faults alone")
+    options = parser.parse_args(arguments)
+    wanted = [
+        fault
+        for fault in FAULTS
+        if (not options.trap or fault.trap == options.trap) and (not options.only or fault.name in options.only)
+    ]
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="nb-drill-") as folder, running_lab(Path(folder), "podman") as lab:
+        print(f"{time.monotonic() - began:6.1f} s  the lab runs", flush=True)
+        prepare(lab)
+        print(f"{time.monotonic() - began:6.1f} s  three hosts are configured", flush=True)
+        if options.trap:
+            return exercise(lab, wanted[0])
+        return drill(lab, wanted, began)
+
+
+def drill(lab: Lab, wanted: list[Fault], began: float) -> int:
+    """Healthy first, then each host's faults one after the other, then healthy again."""
+    alarms = healthy(lab, "before")
+    with ThreadPoolExecutor(len(HOSTS)) as pool:
+        # What all hosts stand on is broken after the lanes, alone.
+        lanes = [[each for each in wanted if each.host == host and each.stage != "platform"] for host in HOSTS]
+        outcomes = [outcome for lane in pool.map(lambda faults: _lane(lab, faults), lanes) for outcome in lane]
+    outcomes += _lane(lab, [fault for fault in wanted if fault.stage == "platform"])
+    alarms += healthy(lab, "after")
+    alarms += [f"{outcome.fault.name}: {each}" for outcome in outcomes for each in outcome.alarms]
+    for alarm in alarms:
+        print(f"false alarm: {alarm}")
+    seconds = time.monotonic() - began
+    found, mended = sum(each.found for each in outcomes), sum(each.mended for each in outcomes)
+    print(f"drill_seconds={seconds:.0f} goal={GOAL_SECONDS:.0f}")
+    print(f"drill: {found} of {len(outcomes)} found, {mended} of {len(outcomes)} mended, {len(alarms)} false alarms")
+    return int(found < len(outcomes) or mended < len(outcomes) or bool(alarms) or seconds > GOAL_SECONDS)
+
+
+def _lane(lab: Lab, faults: list[Fault]) -> list[Outcome]:
+    outcomes = []
+    for fault in faults:
+        outcome = try_fault(lab, fault)
+        print(outcome, flush=True)
+        outcomes.append(outcome)
+    return outcomes
+
+
+if __name__ == "__main__":
+    sys.exit(main())
