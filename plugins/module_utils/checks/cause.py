@@ -1,0 +1,73 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a known cause is, and how a table recognises it. Pure; runs on guests with Python >= 3.8."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Callable, Mapping, Pattern
+
+from .result import Fix
+
+Facts = Mapping[str, Any]
+# Not deleted file by file: what pip believes to be installed it would not bring again.
+REINSTALL = (
+    "ansible {name} -b -m ansible.builtin.file -a 'path={venv} state=absent' && "
+    "ansible-playbook playbooks/configure.yml --limit {name}"
+)
+CONFIGURE = "ansible-playbook playbooks/configure.yml --limit {name}"
+PROVISION = "ansible-playbook playbooks/provision.yml --limit {name}"
+REBOOT = "ansible {name} -b -m ansible.builtin.reboot"
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why something fails, for people: ``explanation`` is one paragraph, ``source`` says who knows it.
+
+    ``trap`` is the name of the exercise that reproduces it, empty where there is none.
+    """
+
+    id: str
+    title: str
+    explanation: str
+    fix: Fix
+    source: str
+    trap: str = ""
+
+
+def always(facts: Facts, text: str) -> bool:
+    """The condition of a rule whose words alone are proof."""
+    return True
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A cause with the words that give it away, and what must hold besides them."""
+
+    cause: Cause
+    pattern: Pattern[str]
+    when: Callable[[Facts, str], bool] = always
+
+    def fits(self, text: str, facts: Facts) -> bool:
+        """Whether this is the cause of what the text tells."""
+        return self.pattern.search(text) is not None and self.when(facts, text)
+
+
+def words(pattern: str) -> Pattern[str]:
+    """A pattern without regard to case; ``.`` stays on its line, which keeps the search linear."""
+    return re.compile(pattern, re.IGNORECASE | re.MULTILINE)
+
+
+def number(facts: Facts, name: str) -> float:
+    """A fact as a figure, 0 where it is missing or none."""
+    try:
+        return float(facts.get(name) or 0)
+    except (TypeError, ValueError):
+        return 0.0
+
+
+def word(facts: Facts, name: str) -> str:
+    """A fact as text, empty where it is missing."""
+    value = facts.get(name)
+    return "" if value is None else str(value).strip()

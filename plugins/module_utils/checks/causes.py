@@ -1,0 +1,39 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which known cause explains a failure's text? Pure; runs on guests with Python >= 3.8."""
+
+from __future__ import annotations
+
+from typing import Any, Mapping, Optional, Tuple
+
+from .cause import Cause, Rule
+from .causes_gpu import GPU_RULES
+from .causes_model import PICTURE_RULES, PYTHON_RULES, SYSTEM_RULES
+from .causes_platform import LAST_RULES, PLATFORM_RULES
+
+__all__ = ["CAUSES", "RULES", "Cause", "diagnose"]
+
+# What failed last stands at the end, and no log may cost more than a moment.
+TAIL = 64 * 1024
+# The first that fits wins. A full disk explains whatever broke besides it, and what only facts tell comes last.
+RULES: Tuple[Rule, ...] = (
+    *SYSTEM_RULES,
+    *GPU_RULES,
+    *PYTHON_RULES,
+    *PICTURE_RULES,
+    *PLATFORM_RULES,
+    *LAST_RULES,
+)
+CAUSES: Mapping[str, Cause] = {rule.cause.id: rule.cause for rule in RULES}
+
+
+def diagnose(text: str, facts: Optional[Mapping[str, Any]] = None) -> Optional[Cause]:
+    """The known cause that explains what was written (stdout, stderr, an error's message), None where none does.
+
+    ``facts`` tell apart what looks alike: driver, cuda, torch_cuda, strict, ld_library_path, system_cudnn, balloon_mb,
+    swapped_mb, queue ("full"), platform ("linux", "windows"), seconds, limit, first, snapshots, passthrough. A cause's
+    fix has words in braces that the caller fills in (Fix.filled).
+    """
+    known = facts or {}
+    tail = text[-TAIL:]
+    return next((rule.cause for rule in RULES if rule.fits(tail, known)), None)
