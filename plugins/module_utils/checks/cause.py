@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Callable, Mapping, Pattern
+from typing import Any, Callable, Mapping, Optional, Pattern
 
 from .result import Fix
 
@@ -36,22 +36,22 @@ class Cause:
     trap: str = ""
 
 
-def always(facts: Facts, text: str) -> bool:
-    """The condition of a rule whose words alone are proof."""
-    return True
-
-
 @dataclass(frozen=True)
 class Rule:
-    """A cause with the words that give it away, and what must hold besides them."""
+    """A cause with the words that give it away, and what must hold besides: other words, or facts."""
 
     cause: Cause
     pattern: Pattern[str]
-    when: Callable[[Facts, str], bool] = always
+    also: Optional[Pattern[str]] = None
+    when: Optional[Callable[[Facts], bool]] = None
 
     def fits(self, text: str, facts: Facts) -> bool:
         """Whether this is the cause of what the text tells."""
-        return self.pattern.search(text) is not None and self.when(facts, text)
+        if self.when and not self.when(facts):
+            return False
+        if not self.pattern.search(text):
+            return False
+        return self.also is None or self.also.search(text) is not None
 
 
 def words(pattern: str) -> Pattern[str]:
@@ -63,7 +63,7 @@ def number(facts: Facts, name: str) -> float:
     """A fact as a figure, 0 where it is missing or none."""
     try:
         return float(facts.get(name) or 0)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return 0.0
 
 

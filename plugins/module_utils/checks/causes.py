@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Mapping, Optional, Tuple
 
-from .cause import Cause, Rule
+from .cause import Cause, Rule, word
 from .causes_gpu import GPU_RULES
 from .causes_model import PICTURE_RULES, PYTHON_RULES, SYSTEM_RULES
 from .causes_platform import LAST_RULES, PLATFORM_RULES
@@ -27,6 +28,13 @@ RULES: Tuple[Rule, ...] = (
 CAUSES: Mapping[str, Cause] = {rule.cause.id: rule.cause for rule in RULES}
 
 
+# The same orders for a guest that speaks PowerShell.
+_WINDOWS = (
+    ("-b -m ansible.builtin.file", "-m ansible.windows.win_file"),
+    ("-b -m ansible.builtin.reboot", "-m ansible.windows.win_reboot"),
+)
+
+
 def diagnose(text: str, facts: Optional[Mapping[str, Any]] = None) -> Optional[Cause]:
     """The known cause that explains what was written (stdout, stderr, an error's message), None where none does.
 
@@ -36,4 +44,12 @@ def diagnose(text: str, facts: Optional[Mapping[str, Any]] = None) -> Optional[C
     """
     known = facts or {}
     tail = text[-TAIL:]
-    return next((rule.cause for rule in RULES if rule.fits(tail, known)), None)
+    cause = next((rule.cause for rule in RULES if rule.fits(tail, known)), None)
+    return _for_windows(cause) if cause and word(known, "platform").lower() == "windows" else cause
+
+
+def _for_windows(cause: Cause) -> Cause:
+    run = cause.fix.run
+    for linux, windows in _WINDOWS:
+        run = run.replace(linux, windows)
+    return replace(cause, fix=replace(cause.fix, run=run))

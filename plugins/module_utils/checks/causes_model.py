@@ -8,12 +8,12 @@ from typing import Tuple
 
 from .cause import CONFIGURE, REINSTALL, Cause, Facts, Rule, word, words
 from .causes_gpu import CUDNN_MISSING
-from .result import GUEST, Fix
+from .result import Fix
 
 _AGAIN = Fix("Make the environment anew from its lock:", REINSTALL)
 
 
-def _windows(facts: Facts, text: str) -> bool:
+def _windows(facts: Facts) -> bool:
     return word(facts, "platform").lower() == "windows"
 
 
@@ -22,9 +22,9 @@ PYTHON_RULES: Tuple[Rule, ...] = (
         Cause(
             "foreign-nano-banana",
             "Somebody else's package nano-banana is installed instead of the engine",
-            "The public index has a package 'nano-banana' that wraps a paid remote service. It installs a module of the engine's name "
-            "(nano_banana, with vision.py in it, version '0.1.0' as well) and asks for the package openai and an API key. The "
-            "engine's own distribution is called nano-banana-engine.",
+            "The public index has a package 'nano-banana' that wraps a paid remote service. It installs a module of "
+            "the engine's name (nano_banana, with vision.py in it, version '0.1.0' as well) and asks for the package "
+            "openai and an API key. The engine's own distribution is called nano-banana-engine.",
             Fix("Make the environment anew; never install nano-banana from an index.", REINSTALL),
             "metadata and content of nano-banana 0.4.2 on the public Python index",
         ),
@@ -37,7 +37,8 @@ PYTHON_RULES: Tuple[Rule, ...] = (
         Cause(
             "engine-missing",
             "The engine is not installed in this environment",
-            "The environment's Python has no module nano_banana: it was made anew, or its installation was interrupted.",
+            "The environment's Python has no module nano_banana: it was made anew, or its installation was "
+            "interrupted.",
             _AGAIN,
             "CPython, ModuleNotFoundError",
         ),
@@ -57,7 +58,8 @@ PYTHON_RULES: Tuple[Rule, ...] = (
         Cause(
             "glibc-too-old",
             "The package was built for a newer C library than this system has",
-            "CentOS 7 has glibc 2.17. Wheels of torch from 2.6 on (manylinux_2_28), and of onnxruntime from 1.17 on, need 2.28.",
+            "CentOS 7 has glibc 2.17. Wheels of torch from 2.6 on (manylinux_2_28), and of onnxruntime from 1.17 on, "
+            "need 2.28.",
             Fix("Take the lock of this system (roles/model/files/locks, torch 2.5 or older on CentOS 7):", REINSTALL),
             "github.com/pytorch/pytorch/issues/123649; ld.so",
         ),
@@ -67,7 +69,8 @@ PYTHON_RULES: Tuple[Rule, ...] = (
         Cause(
             "libgl-missing",
             "OpenCV wants a library of a desktop",
-            "opencv-python needs libGL, which a server without a desktop does not have; opencv-python-headless does not.",
+            "opencv-python needs libGL, which a server without a desktop does not have; opencv-python-headless does "
+            "not.",
             Fix("Take opencv-python-headless into the lock in place of opencv-python, then:", REINSTALL),
             "github.com/opencv/opencv-python, README",
         ),
@@ -77,8 +80,8 @@ PYTHON_RULES: Tuple[Rule, ...] = (
         Cause(
             "pillow-mixed",
             "Two Pillows are mixed in one environment",
-            "Pillow and pillow-simd share the module PIL. One was installed over the other, so that PIL's Python files and its "
-            "compiled part are of different versions.",
+            "Pillow and pillow-simd share the module PIL. One was installed over the other, so that PIL's Python "
+            "files and its compiled part are of different versions.",
             Fix(
                 "Make the environment anew; pillow-simd goes in last and without dependencies (pyenv_pillow).",
                 REINSTALL,
@@ -91,8 +94,8 @@ PYTHON_RULES: Tuple[Rule, ...] = (
         Cause(
             "cudnn-absent",
             "cuDNN's wheel is missing or incomplete in the environment",
-            "torch brings cuDNN as a wheel of its own (nvidia-cudnn-cu12). The driver fits, nothing hides the wheel: it is not there, or "
-            "files of it are gone. The system needs no cuDNN.",
+            "torch brings cuDNN as a wheel of its own (nvidia-cudnn-cu12). The driver fits, nothing hides the wheel: "
+            "it is not there, or files of it are gone. The system needs no cuDNN.",
             _AGAIN,
             "github.com/pytorch/pytorch/issues/104259",
             "cudnn",
@@ -108,19 +111,29 @@ PYTHON_RULES: Tuple[Rule, ...] = (
             "github.com/pytorch/pytorch/issues/131284",
         ),
         words(
-            r"lib(?:cublas|cudart|cufft|curand|cusolver|cusparse|nccl|nvrtc|nvJitLink)[\w.-]{0,40}: cannot open shared object"
+            r"lib(?:cublas|cudart|cufft|curand|cusolver|cusparse|nccl|nvrtc|nvJitLink)[\w.-]{0,40}"
+            r": cannot open shared object"
         ),
     ),
     Rule(
         Cause(
             "package-missing",
             "A Python package is missing in the environment",
-            "A module that the model imports is not there: the environment was changed by hand or its installation was interrupted.",
+            "A module that the model imports is not there: the environment was changed by hand or its installation "
+            "was interrupted.",
             _AGAIN,
             "CPython, ModuleNotFoundError",
         ),
         words(r"ModuleNotFoundError: No module named|ImportError: No module named"),
     ),
+)
+_WRONG_COLOURS = words(
+    r"\ball black\b|\bblack (?:picture|image)|colou?rs? (?:are )?shift|no white background"
+    r"|red and blue (?:are )?swapped"
+)
+_UNREGISTER = (
+    r"Get-ChildItem HKCU:\Software\Microsoft\Windows\CurrentVersion\Lxss | "
+    r'ForEach-Object { wsl.exe --unregister $_.GetValue("DistributionName") }'
 )
 PICTURE_RULES: Tuple[Rule, ...] = (
     Rule(
@@ -150,29 +163,40 @@ PICTURE_RULES: Tuple[Rule, ...] = (
         Cause(
             "pil-beside-wsl",
             "PIL of WSL2 beside the PIL of Windows",
-            "A Python of WSL, or a second Pillow, is found before the environment's own: colours change places or the picture is black. "
-            "Windows Server 2019 has WSL1 at most, so any WSL Python is one too many there.",
+            "A Python of WSL, or a second Pillow, is found before the environment's own: colours change places or the "
+            "picture is black. Windows Server 2019 has WSL1 at most, so any WSL Python is one too many there.",
             Fix(
-                "Unregister WSL's distributions, then install pillow-simd again as the last package.",
-                "ansible {name} -m ansible.windows.win_powershell -a "
-                "'script=\"wsl.exe --list --quiet | ForEach-Object { wsl.exe --unregister $_ }\"' && " + CONFIGURE,
+                "Unregister WSL's distributions, which deletes their files, and make the environment anew; "
+                "pillow-simd goes in last.",
+                f"ansible {{name}} -m ansible.windows.win_shell -a '{_UNREGISTER}' && {REINSTALL}",
             ),
-            "field report, trap 2",
+            "field report, trap 2; github.com/uploadcare/pillow-simd, README",
             "black-picture",
         ),
-        words(r"all black|black (?:picture|image)|colou?r.?shift|no white background|dominant colou?r|red and blue"),
-        _windows,
+        _WRONG_COLOURS,
+        when=_windows,
+    ),
+    Rule(
+        Cause(
+            "pil-shadowed",
+            "Another PIL draws the pictures",
+            "The picture is black or its colours changed places although the engine drew it: a PIL that is not the "
+            "lock's is found first, or its files were replaced. On Windows that is the PIL of WSL2; elsewhere a "
+            "second copy in the environment.",
+            _AGAIN,
+            "field report, trap 2; the module PIL belongs to Pillow and to pillow-simd alike",
+            "black-picture",
+        ),
+        _WRONG_COLOURS,
     ),
 )
-
-
 SYSTEM_RULES: Tuple[Rule, ...] = (
     Rule(
         Cause(
             "disk-full",
             "A disk is full",
             "The file system has no space (or no inodes) left for what was to be written.",
-            Fix("See which one is full, and make room there:", "df -h; df -i", GUEST),
+            Fix("Make room on the file system that is full; df -h and df -i on the guest name it."),
             "errno 28, ENOSPC",
         ),
         words(r"No space left on device|\[Errno 28\]|There is not enough space on the disk|Disk quota exceeded"),

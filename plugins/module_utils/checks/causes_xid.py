@@ -14,13 +14,14 @@ _POWER = (
     "ansible-playbook playbooks/teardown.yml --limit {name} && ansible-playbook playbooks/provision.yml --limit {name}"
 )
 _HARDWARE = Fix(
-    "Take the GPU out of use and have the host's administrator look at it: reset or replacement. Clone the VM on another GPU.",
+    "Take the GPU out of use and have the host's administrator look at it: reset or replacement. Clone the VM on "
+    "another GPU.",
     _POWER,
 )
 _RESET = Fix("Restart the guest, which resets its GPU; if the message comes back, have the host looked at.", REBOOT)
 _PROGRAM = Fix(
-    "End what runs on the GPU and start it again (nvidia-smi names it). The same message with a second program, or with the "
-    "same one on another GPU, tells whether the program or this GPU is at fault."
+    "End what runs on the GPU and start it again (nvidia-smi names it). The same message with a second program, or "
+    "with the same one on another GPU, tells whether the program or this GPU is at fault."
 )
 _WATCH = Fix(
     "Nothing now: the driver has dealt with it. Restart the guest soon, and take the GPU out if it comes again.", REBOOT
@@ -99,8 +100,8 @@ OTHER_XID = Rule(
     Cause(
         "xid-other",
         "An Xid message that this table does not have",
-        "The kernel log has an Xid message, by which NVIDIA's kernel module reports an error of GPU, driver or program. Its "
-        "number after 'Xid (PCI:...):' leads to its meaning in NVIDIA's catalogue.",
+        "The kernel log has an Xid message, by which NVIDIA's kernel module reports an error of GPU, driver or "
+        "program. Its number after 'Xid (PCI:...):' leads to its meaning in NVIDIA's catalogue.",
         Fix(
             f"Look the number up in NVIDIA's Xid catalogue ({_CATALOGUE}); restarting the guest resets the GPU.", REBOOT
         ),
