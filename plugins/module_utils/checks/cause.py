@@ -55,8 +55,13 @@ class Rule:
 
 
 def words(pattern: str) -> Pattern[str]:
-    """A pattern without regard to case; ``.`` stays on its line, which keeps the search linear."""
-    return re.compile(pattern, re.IGNORECASE | re.MULTILINE)
+    """A pattern for a text in small letters: several times as fast as ignoring case. ``.`` stays on its line."""
+    return re.compile(re.sub(r"\\.|[A-Z]", lambda match: _small(match.group()), pattern), re.MULTILINE)
+
+
+def _small(part: str) -> str:
+    """Letters become small ones, but \\S must not become \\s."""
+    return part if part.startswith("\\") else part.lower()
 
 
 def number(facts: Facts, name: str) -> float:

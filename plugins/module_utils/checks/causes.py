@@ -43,7 +43,7 @@ def diagnose(text: str, facts: Optional[Mapping[str, Any]] = None) -> Optional[C
     fix has words in braces that the caller fills in (Fix.filled).
     """
     known = facts or {}
-    tail = text[-TAIL:]
+    tail = text[-TAIL:].lower()
     cause = next((rule.cause for rule in RULES if rule.fits(tail, known)), None)
     return _for_windows(cause) if cause and word(known, "platform").lower() == "windows" else cause
 

@@ -64,7 +64,7 @@ _CUDNN = (
     Rule(_MISMATCH, CUDNN_MISSING, when=too_old),
     Rule(_SHADOWED, CUDNN_MISSING, when=_shadowed),
     Rule(_SHADOWED, CUDNN_MISSING, also=words(r"LD_LIBRARY_PATH|/usr/(?:local|lib)\S{0,200}libcudnn")),
-    Rule(_SHADOWED, words(r"cudnn version incompatibility|libcudnn\S{0,80}: undefined symbol")),
+    Rule(_SHADOWED, words(r"cudnn version (?:incompatibility|mismatch)|libcudnn\S{0,80}: undefined symbol")),
 )
 _DRIVER = (
     Rule(
@@ -157,7 +157,7 @@ _DRIVER = (
             Fix("Put a valid token into nvidia_driver_vgpu_token (Ansible Vault).", CONFIGURE),
             "NVIDIA Virtual GPU Software licensing guide",
         ),
-        words(r"license status\s{0,40}: unlicensed|nvidia-gridd: .{0,120}(?:failed to acquire|unlicensed)"),
+        words(r"license status\s{0,40}: unlicensed|valid GRID license not found|failed to acquire license"),
     ),
 )
 _CUDA = (

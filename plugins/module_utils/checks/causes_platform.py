@@ -118,7 +118,7 @@ PLATFORM_RULES: Tuple[Rule, ...] = (
         Cause(
             "device-held",
             "The device is in use, and no snapshot explains it",
-            "Another VM or process holds the device.",
+            "Another VM or process holds the device, and it is free again only when that one gives it back.",
             Fix("See which VM has it: fleet's error no_gpu and the check vm.gpu name the holder.", PROVISION),
             "VMware ESXi, power-on faults",
         ),
