@@ -12,7 +12,7 @@ from .causes_gpu import GPU_RULES
 from .causes_model import PICTURE_RULES, PYTHON_RULES, SYSTEM_RULES
 from .causes_platform import LAST_RULES, PLATFORM_RULES
 
-__all__ = ["CAUSES", "RULES", "Cause", "diagnose"]
+__all__ = ["CAUSES", "RULES", "Cause", "diagnose", "for_windows"]
 
 # What failed last stands at the end, and no log may cost more than a moment.
 TAIL = 64 * 1024
@@ -45,10 +45,11 @@ def diagnose(text: str, facts: Optional[Mapping[str, Any]] = None) -> Optional[C
     known = facts or {}
     tail = text[-TAIL:].lower()
     cause = next((rule.cause for rule in RULES if rule.fits(tail, known)), None)
-    return _for_windows(cause) if cause and word(known, "platform").lower() == "windows" else cause
+    return for_windows(cause) if cause and word(known, "platform").lower() == "windows" else cause
 
 
-def _for_windows(cause: Cause) -> Cause:
+def for_windows(cause: Cause) -> Cause:
+    """The cause with the orders that a Windows guest knows."""
     run = cause.fix.run
     for linux, windows in _WINDOWS:
         run = run.replace(linux, windows)
