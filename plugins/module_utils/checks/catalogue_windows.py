@@ -8,7 +8,7 @@ from typing import Tuple
 
 from .cause import CONFIGURE, PROVISION
 from .causes import CAUSES, for_windows
-from .result import WARNING, Check, Fix
+from .result import Check, Fix
 
 _AGAIN = for_windows(CAUSES["engine-missing"]).fix
 _WSL = for_windows(CAUSES["pil-beside-wsl"]).fix
@@ -54,13 +54,25 @@ WINDOWS: Tuple[Check, ...] = (
     ),
     Check("windows.pillow_simd", "guest", "PIL is the wished one", _AGAIN, needs=("guest.python",)),
     Check("model.import", "guest", "The engine can be imported", _AGAIN, needs=("guest.python",)),
-    Check("model.picture", "guest", "The engine draws one picture", _AGAIN, needs=("model.import",)),
+    Check(
+        "guest.packages",
+        "guest",
+        "The modules of the model's profile are in the environment",
+        _AGAIN,
+        needs=("guest.python",),
+    ),
+    Check(
+        "model.picture",
+        "guest",
+        "The engine draws one picture",
+        Fix("Run it by hand on the guest and read what it says: {venv}\\Scripts\\nano-banana.exe generate --help"),
+        needs=("model.import",),
+    ),
     Check(
         "model.first_inference",
         "guest",
         "The first picture comes in time",
         CAUSES["page-sharing"].fix,
-        severity=WARNING,
         needs=("model.import",),
     ),
 )
