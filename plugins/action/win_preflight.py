@@ -10,27 +10,6 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.nanobanana.testbed.plugins.module_utils.checks import windows_gate
 
 COLLECTOR = "nanobanana.testbed.win_collect"
-OPTIONS: dict[str, dict[str, Any]] = {
-    "name": {"type": "str", "required": True},
-    "environment": {"type": "str", "default": ""},
-    "os_expected": {"type": "str", "default": ""},
-    "allow_stand_in": {"type": "bool", "default": False},
-    "user": {"type": "str", "default": "tester"},
-    "python_expected": {"type": "str", "default": ""},
-    "venv": {"type": "str", "default": ""},
-    "modules": {"type": "list", "elements": "str", "default": []},
-    "pillow": {"type": "str", "choices": ["plain", "simd"], "default": "plain"},
-    "data_letter": {"type": "str", "default": ""},
-    "disk_free_mb": {"type": "int", "default": 1024},
-    "share": {"type": "str", "default": ""},
-    "share_seconds": {"type": "float", "default": 5.0},
-    "picture_path": {"type": "str", "default": ""},
-    "picture_prompt": {"type": "str", "required": True},
-    "picture_backend": {"type": "str", "default": "preview"},
-    "picture_timeout": {"type": "float", "default": 60.0},
-    "first_inference_seconds": {"type": "float", "default": 30.0},
-    "fail_on": {"type": "str", "choices": ["failed", "never"], "default": "failed"},
-}
 
 
 class ActionModule(ActionBase):
@@ -41,13 +20,13 @@ class ActionModule(ActionBase):
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Ask, then judge."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _checked, args = self.validate_argument_spec(OPTIONS)
-        wish = windows_gate.Wish(args, bool(self._task.check_mode))
+        _checked, args = self.validate_argument_spec(windows_gate.options())
+        wish = windows_gate.wish_from(args, bool(self._task.check_mode))
         answer = self._execute_module(COLLECTOR, module_args=windows_gate.order(wish), task_vars=task_vars)
         outputs = answer.get("outputs")
         if answer.get("failed") or answer.get("unreachable") or not isinstance(outputs, dict):
             return result | answer | {"failed": True, "msg": _no_answer(wish.name, answer)}
-        return result | windows_gate.examine(outputs, wish)
+        return result | windows_gate.examine(outputs, wish, args["fail_on"])
 
 
 def _no_answer(name: str, answer: dict[str, Any]) -> str:

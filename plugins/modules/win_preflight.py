@@ -65,26 +65,29 @@ options:
     elements: str
     default: []
   pillow:
-    description: Which Pillow is wished, as in the role's variable C(pyenv_pillow).
+    description: Which Pillow is wished, V(plain) or V(simd), as in the role's variable C(pyenv_pillow).
     type: str
-    choices: [plain, simd]
     default: plain
-  data_letter:
-    description: The data disk's drive letter. Empty means that there is none.
+  disk_path:
+    description: The data disk's volume, such as V(N:\\). Empty means that there is none.
     type: str
     default: ''
   disk_free_mb:
     description: MB that must be free on the data disk.
     type: int
-    default: 1024
-  share:
+    default: 1000
+  share_path:
     description: The share for results, such as V(\\\\SERVER\\SHARE). Empty means that there is none.
     type: str
     default: ''
   share_seconds:
     description: Seconds within which the share must answer.
     type: float
-    default: 5.0
+    default: 2.0
+  engine:
+    description: Whether the model's profile brings the engine of this repository.
+    type: bool
+    default: true
   picture_path:
     description: Where the picture of the check is written; an older file there is deleted first. Empty means C(preflight.png) in the output.
     type: str

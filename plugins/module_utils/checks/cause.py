@@ -11,12 +11,11 @@ from typing import Any, Callable, Mapping, Optional, Pattern
 from .result import Fix
 
 Facts = Mapping[str, Any]
-# Not deleted file by file: what pip believes to be installed it would not bring again.
-REINSTALL = (
-    "ansible {name} -b -m ansible.builtin.file -a 'path={venv} state=absent' && "
-    "ansible-playbook playbooks/configure.yml --limit {name}"
-)
 CONFIGURE = "ansible-playbook playbooks/configure.yml --limit {name}"
+# Brings back what pip believes to be installed.
+REINSTALL = f"{CONFIGURE} -e model_reinstall=true"
+# What does not belong into an environment only goes with it.
+ANEW = f"ansible {{name}} -b -m ansible.builtin.file -a 'path={{venv}} state=absent' && {CONFIGURE}"
 PROVISION = "ansible-playbook playbooks/provision.yml --limit {name}"
 REBOOT = "ansible {name} -b -m ansible.builtin.reboot"
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Mapping, Optional, Tuple
 
-from .cause import Cause, Rule, word
+from .cause import ANEW, REINSTALL, Cause, Rule, word
 from .causes_gpu import GPU_RULES
 from .causes_model import PICTURE_RULES, PYTHON_RULES, SYSTEM_RULES
 from .causes_platform import LAST_RULES, PLATFORM_RULES
@@ -28,8 +28,9 @@ RULES: Tuple[Rule, ...] = (
 CAUSES: Mapping[str, Cause] = {rule.cause.id: rule.cause for rule in RULES}
 
 
-# The same orders for a guest that speaks PowerShell.
+# The same orders for a guest that speaks PowerShell. What is installed there is not installed again: it is made anew.
 _WINDOWS = (
+    (REINSTALL, ANEW),
     ("-b -m ansible.builtin.file", "-m ansible.windows.win_file"),
     ("-b -m ansible.builtin.reboot", "-m ansible.windows.win_reboot"),
 )

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from typing import Tuple
 
-from .cause import CONFIGURE, REINSTALL, Cause, Facts, Rule, word, words
+from .cause import ANEW, CONFIGURE, REINSTALL, Cause, Facts, Rule, word, words
 from .causes_gpu import CUDNN_MISSING
 from .result import Fix
 
-_AGAIN = Fix("Make the environment anew from its lock:", REINSTALL)
+_AGAIN = Fix("Install the model's packages again from their lock.", REINSTALL)
 
 
 def _windows(facts: Facts) -> bool:
@@ -25,7 +25,7 @@ PYTHON_RULES: Tuple[Rule, ...] = (
             "The public index has a package 'nano-banana' that wraps a paid remote service. It installs a module of "
             "the engine's name (nano_banana, with vision.py in it, version '0.1.0' as well) and asks for the package "
             "openai and an API key. The engine's own distribution is called nano-banana-engine.",
-            Fix("Make the environment anew; never install nano-banana from an index.", REINSTALL),
+            Fix("Make the environment anew; never install nano-banana from an index.", ANEW),
             "metadata and content of nano-banana 0.4.2 on the public Python index",
         ),
         words(
@@ -84,7 +84,7 @@ PYTHON_RULES: Tuple[Rule, ...] = (
             "files and its compiled part are of different versions.",
             Fix(
                 "Make the environment anew; pillow-simd goes in last and without dependencies (pyenv_pillow).",
-                REINSTALL,
+                ANEW,
             ),
             "Pillow, PIL/Image.py",
         ),
@@ -168,7 +168,7 @@ PICTURE_RULES: Tuple[Rule, ...] = (
             Fix(
                 "Unregister WSL's distributions, which deletes their files, and make the environment anew; "
                 "pillow-simd goes in last.",
-                f"ansible {{name}} -m ansible.windows.win_shell -a '{_UNREGISTER}' && {REINSTALL}",
+                f"ansible {{name}} -m ansible.windows.win_shell -a '{_UNREGISTER}' && {ANEW}",
             ),
             "field report, trap 2; github.com/uploadcare/pillow-simd, README",
             "black-picture",

@@ -5,86 +5,90 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Tuple
 
 from . import (
+    catalogue_guest,
+    guest,
     guest_machine,
     guest_memory,
     guest_os,
     guest_packages,
     guest_python,
+    guest_wish,
     model_import,
     model_picture,
     picture_probe,
     windows,
     windows_judges,
 )
-from .catalogue_windows import WINDOWS
-from .diagnosis import explained
-from .host import NOT_FOUND, Completed
+from .cause import CONFIGURE
+from .causes import CAUSES, for_windows
+from .guest_wish import Wish
+from .host import NOT_FOUND, TIMED_OUT, Completed
 from .recorded import Program, RecordedHost
-from .result import FAILED, SKIPPED, Outcome, Probe, Result, explain, run_checks, summarise
+from .result import FAILED, NOT_APPLICABLE, SKIPPED, Check, Fix, Outcome, Probe, Result, explain, run_checks, summarise
 
 TOOLS = r"C:\Program Files\VMware\VMware Tools\VMwareToolboxCmd.exe"
 TOOLS_SECONDS = 10.0
 SHARE = "share"
+# The options of the guest gate that make sense there; the others keep their defaults.
+OPTIONS = (
+    *("name", "user", "environment", "fail_on", "os_expected", "allow_stand_in", "python_expected", "venv"),
+    *("disk_path", "disk_free_mb", "share_path", "share_seconds", "engine", "modules", "pillow"),
+    *("picture_path", "picture_prompt", "picture_backend", "picture_timeout", "first_inference_seconds"),
+)
+_AGAIN = for_windows(CAUSES["engine-missing"]).fix
+# What mends it there in another way than on Linux.
+FIXES: Mapping[str, Fix] = {
+    "guest.data_disk": Fix("Make room on the volume; where it is missing, make it.", CONFIGURE),
+    "guest.share": Fix("See that the file server is up and lets the connection's user in, then link it.", CONFIGURE),
+    "windows.wsl": for_windows(CAUSES["pil-beside-wsl"]).fix,
+    "windows.pillow_simd": _AGAIN,
+    "guest.packages": _AGAIN,
+    "model.import": _AGAIN,
+}
 
 
-@dataclass(frozen=True)
-class Wish:
-    """What the gate compares a Windows guest with; ``params`` are the options of win_preflight."""
+def options() -> Dict[str, Dict[str, Any]]:
+    """The options of win_preflight. Paths are the guest's, so they stay text, and they have a default."""
+    common = guest_wish.options()
+    found = {name: dict(common[name]) for name in OPTIONS}
+    for name in ("venv", "picture_path"):
+        found[name] = {"type": "str", "default": ""}
+    return found
 
-    params: Mapping[str, Any]
-    check_mode: bool = False
 
-    @property
-    def name(self) -> str:
-        """The inventory's name."""
-        return str(self.params["name"])
+def wish_from(params: Mapping[str, Any], check_mode: bool) -> Wish:
+    """The wish; environment and picture are where the roles pyenv and model put them unless something else is named."""
+    home = rf"C:\Users\{params['user']}"
+    full = {name: option.get("default", "") for name, option in guest_wish.options().items()}
+    full.update(params)
+    full["venv"] = params["venv"] or rf"{home}\miniforge3\envs\nano-env"
+    full["picture_path"] = params["picture_path"] or rf"{home}\nano-banana\output\preflight.png"
+    return guest_wish.from_options(full, check_mode, "windows")
 
-    @property
-    def home(self) -> str:
-        """The folder of the model's user."""
-        return rf"C:\Users\{self.params['user']}"
 
-    @property
-    def venv(self) -> str:
-        """The environment, as the role pyenv makes it by conda where no other is named."""
-        return str(self.params["venv"] or rf"{self.home}\miniforge3\envs\nano-env")
-
-    @property
-    def python(self) -> str:
-        """The environment's Python; conda puts it at the top."""
-        return rf"{self.venv}\python.exe"
-
-    @property
-    def picture(self) -> model_picture.Order:
-        """The picture that is asked for."""
-        return model_picture.Order(
-            engine=rf"{self.venv}\Scripts\nano-banana.exe",
-            python=self.python,
-            output=str(self.params["picture_path"] or rf"{self.home}\nano-banana\output\preflight.png"),
-            prompt=str(self.params["picture_prompt"]),
-            backend=str(self.params["picture_backend"]),
-            timeout=float(self.params["picture_timeout"]),
-        )
+def rows() -> Tuple[Check, ...]:
+    """The catalogue's rows for Windows, with what mends them there."""
+    return tuple(replace(row, fix=FIXES.get(row.id, row.fix)) for row in catalogue_guest.on("windows"))
 
 
 def programs(wish: Wish) -> List[Program]:
     """What the guest shall run, in this order."""
-    python, picture, modules = wish.python, wish.picture, wish.params["modules"]
+    python, picture, modules = wish.interpreter, wish.picture, wish.model.modules
     found = [
         Program("balloon", (TOOLS, "stat", "balloon"), TOOLS_SECONDS),
         Program("swapped", (TOOLS, "stat", "swap"), TOOLS_SECONDS),
         Program("pythons", windows.PYTHONS, windows.SECONDS),
         Program("python", (python, "--version"), guest_python.SECONDS),
         Program("pillow", tuple(windows.pillow_version(python)), windows.SECONDS),
-        Program("import", (python, "-I", "-B", "-c", model_import.PROGRAM), model_import.SECONDS),
+        Program("import", model_import.command(python), model_import.SECONDS),
     ]
     if modules:
-        found.append(Program("packages", tuple(guest_packages.command(python, modules)), guest_packages.SECONDS))
+        found.append(Program("packages", guest_packages.command(python, modules), guest_packages.SECONDS))
     measure = (python, "-I", "-B", "-c", inspect.getsource(picture_probe), picture.output)
     return [
         *found,
@@ -95,103 +99,107 @@ def programs(wish: Wish) -> List[Program]:
 
 def order(wish: Wish) -> Dict[str, Any]:
     """The arguments of win_collect."""
-    share = wish.params["share"]
-    folders = [{"name": SHARE, "path": share, "seconds": wish.params["share_seconds"]}] if share else []
+    share = wish.share
+    folders = [{"name": SHARE, "path": share.path, "seconds": share.seconds}] if share.path else []
     return {"programs": [program.as_dict() for program in programs(wish)], "folders": folders}
 
 
-def _facts(host: RecordedHost) -> Dict[str, Any]:
-    memory = guest_memory.judge_balloon(host.answer("balloon")), guest_memory.judge_swapped(host.answer("swapped"))
-    return {"platform": "windows", **memory[0].evidence, **memory[1].evidence}
+class Gate:
+    """One guest's answers, and what they tell to the diagnosis of each other."""
+
+    def __init__(self, host: RecordedHost, wish: Wish) -> None:
+        self.host = host
+        self.wish = wish
+        self.known: Dict[str, Any] = {"platform": "windows"}
+        for outcome in (self.balloon(), self.swapped()):
+            self.known.update(outcome.evidence)
+
+    def balloon(self) -> Outcome:
+        """guest.balloon."""
+        return guest_memory.judge_balloon(self.host.answer("balloon"))
+
+    def swapped(self) -> Outcome:
+        """guest.swapped."""
+        return guest_memory.judge_swapped(self.host.answer("swapped"))
+
+    def picture(self) -> Outcome:
+        """model.picture."""
+        if self.wish.check_mode:
+            return Outcome(SKIPPED, detail="check mode: drawing would write a picture")
+        measured = self.host.answer("measured")
+        drawing = model_picture.Drawing(
+            self.host.answer("picture"),
+            self.host.seconds("picture"),
+            None if measured.rc == NOT_FOUND else measured,
+        )
+        return model_picture.judge(self.wish.picture, drawing, self.known)
+
+    def first_inference(self) -> Outcome:
+        """model.first_inference, of the picture that was drawn or would not end."""
+        if self.wish.check_mode or self.host.answer("picture").rc not in (0, TIMED_OUT):
+            return Outcome(SKIPPED, detail="no picture was drawn")
+        seconds = self.host.seconds("picture")
+        return model_picture.judge_first(seconds, self.wish.model.first_seconds, self.known)
+
+    def packages(self) -> Outcome:
+        """guest.packages."""
+        modules = self.wish.model.modules
+        answer = self.host.answer("packages") if modules else Completed(0)
+        return guest_packages.judge(modules, answer, self.wish.check_mode, self.known)
 
 
-def _picture(host: RecordedHost, wish: Wish) -> Outcome:
-    if wish.check_mode:
-        return Outcome(SKIPPED, detail="check mode: drawing would write a picture")
-    drawn, measured = host.answer("picture"), host.answer("measured")
-    seen: Optional[Completed] = None if measured.rc == NOT_FOUND else measured
-    outcome = model_picture.judge(wish.picture, drawn, host.seconds("picture"), seen)
-    return _diagnosed(outcome, drawn, _facts(host))
-
-
-def _first(host: RecordedHost, wish: Wish) -> Outcome:
-    if wish.check_mode:
-        return Outcome(SKIPPED, detail="check mode: drawing would write a picture")
-    seconds, limit = host.seconds("picture"), float(wish.params["first_inference_seconds"])
-    outcome = windows_judges.judge_first(limit, seconds, host.answer("picture"))
-    if outcome.status != FAILED:
-        return outcome
-    # The program's words belong to the picture's own row; here only time and memory speak.
-    return explained(outcome, "", {**_facts(host), "first": True, "seconds": seconds, "limit": limit})
-
-
-def _diagnosed(outcome: Outcome, answer: Completed, facts: Mapping[str, Any]) -> Outcome:
-    if outcome.status != FAILED or outcome.cause:
-        return outcome
-    return explained(outcome, "\n".join((answer.out, answer.err, outcome.detail)), facts)
-
-
-def probes(host: RecordedHost, wish: Wish) -> Dict[str, Probe]:
-    """A probe for each row of the catalogue."""
-    params, check_mode = wish.params, wish.check_mode
-    system, imported, packages = host.answer("system"), host.answer("import"), host.answer("packages")
+def probes(gate: Gate) -> Dict[str, Probe]:
+    """A probe for each row."""
+    host, wish = gate.host, gate.wish
+    none = Outcome(NOT_APPLICABLE, detail="Windows hosts of the testbed have no GPU")
     return {
-        "guest.os": partial(
-            guest_os.judge, params["os_expected"], windows_judges.os_release(system), None, params["allow_stand_in"]
+        **{row.id: partial(_given, none) for row in rows() if row.id.startswith("gpu.")},
+        "guest.os": lambda: guest_os.judge(
+            wish.os, windows_judges.os_release(host.answer("system")), None, wish.allow_stand_in
         ),
-        "guest.machine": lambda: guest_machine.judge(windows_judges.detected_virt(system), params["allow_stand_in"]),
-        "guest.balloon": lambda: guest_memory.judge_balloon(host.answer("balloon")),
-        "guest.swapped": lambda: guest_memory.judge_swapped(host.answer("swapped")),
+        "guest.machine": lambda: guest_machine.judge(
+            windows_judges.detected_virt(host.answer("system")), wish.allow_stand_in
+        ),
+        "guest.balloon": gate.balloon,
+        "guest.swapped": gate.swapped,
         "guest.data_disk": lambda: windows_judges.judge_volume(
-            params["data_letter"], params["disk_free_mb"], host.answer("volumes")
+            wish.system.disk, wish.system.disk_free_mb, host.answer("volumes")
         ),
-        "guest.share": lambda: windows_judges.judge_share(params["share"], params["share_seconds"], host.answer(SHARE)),
+        "guest.share": lambda: windows_judges.judge_share(wish.share.path, wish.share.seconds, host.answer(SHARE)),
         "windows.wsl": lambda: windows.judge_wsl(host.answer("distributions"), host.answer("pythons")),
         "guest.python": lambda: guest_python.judge(
-            params["python_expected"], wish.python, host.answer("python"), check_mode
+            wish.python, wish.interpreter, host.answer("python"), wish.check_mode
         ),
-        "windows.pillow_simd": lambda: windows.judge_pillow(params["pillow"], host.answer("pillow")),
-        "model.import": lambda: _diagnosed(model_import.judge(imported, check_mode), imported, _facts(host)),
-        "guest.packages": lambda: guest_packages.judge(params["modules"], packages, check_mode, _facts(host)),
-        "model.picture": partial(_picture, host, wish),
-        "model.first_inference": partial(_first, host, wish),
+        "windows.pillow_simd": lambda: windows.judge_pillow(wish.model.pillow, host.answer("pillow")),
+        "guest.packages": gate.packages,
+        "model.import": lambda: model_import.judge(
+            host.answer("import"), wish.model.engine, wish.check_mode, gate.known
+        ),
+        "model.picture": gate.picture,
+        "model.first_inference": gate.first_inference,
     }
+
+
+def _given(outcome: Outcome) -> Outcome:
+    return outcome
 
 
 def judged(outputs: Mapping[str, Any], wish: Wish) -> List[Result]:
     """Every check of the gate, judged by what the guest answered."""
-    host = RecordedHost(programs(wish), outputs)
-    values = {"name": wish.name, "venv": wish.venv}
-    return run_checks(WINDOWS, probes(host, wish), values, str(wish.params["environment"]))
+    gate = Gate(RecordedHost(programs(wish), outputs), wish)
+    return run_checks(rows(), probes(gate), wish.values(), wish.environment)
 
 
-def examine(outputs: Mapping[str, Any], wish: Wish) -> Dict[str, Any]:
+def examine(outputs: Mapping[str, Any], wish: Wish, fail_on: str) -> Dict[str, Any]:
     """What win_preflight returns; ``msg`` and ``failed`` are there only when it shall fail."""
     results = judged(outputs, wish)
     answer: Dict[str, Any] = {
         "changed": False,
         "checks": [result.as_dict() for result in results],
         "summary": summarise(results),
-        "facts": facts(results),
+        "facts": guest.facts(results),
     }
-    if answer["summary"]["verdict"] == FAILED and wish.params["fail_on"] == "failed":
+    if answer["summary"]["verdict"] == FAILED and fail_on == "failed":
         again = f"ansible-playbook playbooks/preflight_guest.yml --limit {wish.name}"
         answer.update(failed=True, msg=explain(results, f"Guest gate of {wish.name}", again))
     return answer
-
-
-# What of which check's evidence the run's report says about a guest.
-_FACTS: Tuple[Tuple[str, str, str], ...] = (
-    ("os", "guest.os", "os"),
-    ("stand_in", "guest.os", "stand_in"),
-    ("python", "guest.python", "python"),
-    ("engine", "model.import", "engine"),
-    ("backend", "model.picture", "backend"),
-    ("picture", "model.picture", "picture"),
-)
-
-
-def facts(results: List[Result]) -> Dict[str, Any]:
-    """The guest's facts for the report; a value is empty where its check gave none."""
-    evidence = {result.id: result.evidence for result in results}
-    return {name: evidence.get(check, {}).get(key, "") for name, check, key in _FACTS}

@@ -49,22 +49,23 @@ def detected_virt(system: Completed) -> Completed:
     return Completed(1 if word == "none" else 0, f"{word}\n")
 
 
-def judge_volume(letter: str, free_mb: int, volumes: Completed) -> Outcome:
-    """The data disk: a fixed volume with that letter, and at least ``free_mb`` MB free on it."""
-    if not letter:
+def judge_volume(path: str, free_mb: int, volumes: Completed) -> Outcome:
+    """The data disk: a fixed volume such as N:, and at least ``free_mb`` MB free on it."""
+    if not path:
         return Outcome(NOT_APPLICABLE, detail="no data disk is wished for this host")
-    expected = f"a volume {letter}: with {free_mb} MB free"
+    drive = f"{path[:1].upper()}:"
+    expected = f"a volume {drive} with {free_mb} MB free"
     rows = _data(volumes)
     if not isinstance(rows, list):
         return Outcome(SKIPPED, expected, detail=f"Windows does not tell its volumes: {volumes.last_line()}")
     found = {str(row["drive"]).upper(): row for row in rows if isinstance(row, Mapping) and "drive" in row}
-    row = found.get(f"{letter.upper()}:")
+    row = found.get(drive)
     if row is None:
         return Outcome(FAILED, expected, f"volumes {', '.join(sorted(found)) or 'none'}", "the data disk has no volume")
     free = int(row.get("free") or 0) >> 20
     evidence = {"free_mb": free, "size_mb": int(row.get("size") or 0) >> 20}
     if free < free_mb:
-        return Outcome(FAILED, expected, f"{free} MB free", f"the volume {letter}: is full", evidence)
+        return Outcome(FAILED, expected, f"{free} MB free", f"the volume {drive} is full", evidence)
     return Outcome(PASSED, expected, f"{free} MB free", evidence=evidence)
 
 
@@ -78,13 +79,3 @@ def judge_share(path: str, seconds: float, answer: Completed) -> Outcome:
     if answer.rc == TIMED_OUT:
         return Outcome(FAILED, expected, f"no answer within {seconds:g} s", "the share's server does not answer")
     return Outcome(FAILED, expected, answer.last_line(), "the share cannot be reached as the connection's user")
-
-
-def judge_first(limit: float, seconds: float, drawn: Completed) -> Outcome:
-    """How long the first picture took after the start of the engine, in seconds."""
-    expected = f"a first picture within {limit:g} s"
-    if drawn.rc == TIMED_OUT or (drawn.rc == 0 and seconds > limit):
-        return Outcome(FAILED, expected, f"{seconds:.1f} s", "the first inference takes too long", {"seconds": seconds})
-    if drawn.rc:
-        return Outcome(SKIPPED, expected, detail="no picture was drawn, so that nothing was measured")
-    return Outcome(PASSED, expected, f"{seconds:.1f} s", evidence={"seconds": seconds})

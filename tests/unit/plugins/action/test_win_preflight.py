@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.playbook.task import Task
 from ansible_collections.nanobanana.testbed.plugins.action import win_preflight
+from ansible_collections.nanobanana.testbed.plugins.module_utils.checks import windows_gate
 from ansible_collections.nanobanana.testbed.plugins.modules import win_preflight as documentation
 
 ARGS = {"name": "nb-compatibility-01", "picture_prompt": "a crane"}
@@ -24,6 +26,7 @@ class Action(win_preflight.ActionModule):
         self._task.check_mode = check_mode
         self._task.async_val = 0
         self._supports_async = False
+        self._connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="there"))
         self.answer = answer
         self.asked: list[tuple[str, dict[str, Any]]] = []
 
@@ -84,5 +87,5 @@ def test_the_options_are_documented_as_they_are() -> None:
     documented = yaml.safe_load(documentation.DOCUMENTATION)["options"]
     keys = ("type", "required", "default", "choices", "elements")
     assert {name: {key: option[key] for key in keys if key in option} for name, option in documented.items()} == {
-        name: {key: option[key] for key in keys if key in option} for name, option in win_preflight.OPTIONS.items()
+        name: {key: option[key] for key in keys if key in option} for name, option in windows_gate.options().items()
     }

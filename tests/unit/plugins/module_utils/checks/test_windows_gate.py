@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.nanobanana.testbed.plugins.module_utils.checks import recorded, windows_gate, windows_judges
-from ansible_collections.nanobanana.testbed.plugins.module_utils.checks.catalogue_windows import WINDOWS
+from ansible_collections.nanobanana.testbed.plugins.module_utils.checks.guest_wish import Wish
 from ansible_collections.nanobanana.testbed.plugins.module_utils.checks.host import NOT_FOUND, TIMED_OUT, Completed
 from ansible_collections.nanobanana.testbed.plugins.module_utils.checks.recorded import Program, RecordedHost
 from ansible_collections.nanobanana.testbed.plugins.module_utils.checks.result import STATUSES
@@ -38,25 +38,16 @@ MEASURED = {
     "metadata": {"nano_banana.backend": "preview"},
 }
 PARAMS: dict[str, Any] = {
+    **{name: option.get("default") for name, option in windows_gate.options().items()},
     "name": "nb-compatibility-01",
     "environment": "compatibility",
     "os_expected": "Windows Server 2019",
-    "allow_stand_in": False,
-    "user": "tester",
     "python_expected": "3.10.12",
-    "venv": "",
     "modules": ["PIL"],
     "pillow": "simd",
-    "data_letter": "N",
-    "disk_free_mb": 1024,
-    "share": r"\\nas\results",
-    "share_seconds": 5.0,
-    "picture_path": "",
+    "disk_path": "N:\\",
+    "share_path": r"\\nas\results",
     "picture_prompt": "a crane",
-    "picture_backend": "preview",
-    "picture_timeout": 60.0,
-    "first_inference_seconds": 30.0,
-    "fail_on": "failed",
 }
 
 
@@ -85,22 +76,37 @@ HEALTHY = {
 }
 
 
-def wish(check_mode: bool = False, **changed: Any) -> windows_gate.Wish:
-    return windows_gate.Wish({**PARAMS, **changed}, check_mode)
+def wish(check_mode: bool = False, **changed: Any) -> Wish:
+    return windows_gate.wish_from({**PARAMS, **changed}, check_mode)
 
 
-def statuses(outputs: dict[str, Any], the_wish: windows_gate.Wish | None = None) -> dict[str, str]:
+def examine(outputs: dict[str, Any], fail_on: str = "failed") -> dict[str, Any]:
+    return windows_gate.examine(outputs, wish(), fail_on)
+
+
+def statuses(outputs: dict[str, Any], the_wish: Wish | None = None) -> dict[str, str]:
     return {result.id: result.status for result in windows_gate.judged(outputs, the_wish or wish())}
 
 
 def test_rows_and_probes_agree() -> None:
-    assert set(windows_gate.probes(RecordedHost([], {}), wish())) == {row.id for row in WINDOWS}
-    assert len({row.id for row in WINDOWS}) == len(WINDOWS)
+    ids = {row.id for row in windows_gate.rows()}
+    assert set(windows_gate.probes(windows_gate.Gate(RecordedHost([], {}), wish()))) == ids
+    assert set(windows_gate.FIXES) <= ids
+
+
+def test_no_fix_is_a_command_that_windows_does_not_know() -> None:
+    for row in windows_gate.rows():
+        if not row.id.startswith("gpu."):
+            assert row.fix.where == "control" or row.fix.run == "{engine} generate --help", row.id
+            assert "ansible.builtin" not in row.fix.run
+            assert "model_reinstall" not in row.fix.run
 
 
 def test_a_healthy_guest_raises_no_alarm() -> None:
-    found = windows_gate.examine(HEALTHY, wish())
-    assert {check["status"] for check in found["checks"]} == {"passed"}
+    found = examine(HEALTHY)
+    of_gpu = {check["id"]: check["status"] for check in found["checks"] if check["id"].startswith("gpu.")}
+    assert set(of_gpu.values()) == {"not_applicable", "skipped"}
+    assert {check["status"] for check in found["checks"] if check["id"] not in of_gpu} == {"passed"}
     assert found["summary"]["verdict"] == "passed"
     assert "failed" not in found
     assert found["facts"] == {
@@ -110,6 +116,9 @@ def test_a_healthy_guest_raises_no_alarm() -> None:
         "engine": "0.1.0",
         "backend": "preview",
         "picture": r"C:\Users\tester\nano-banana\output\preflight.png",
+        "gpu": "",
+        "driver": "",
+        "kernel": "",
     }
 
 
@@ -156,7 +165,7 @@ def test_what_breaks_is_found_by_its_check(check: str, output: str, changed: dic
 
 
 def test_a_failure_blocks_what_builds_on_it_and_the_message_says_how_to_mend_it() -> None:
-    found = windows_gate.examine({**HEALTHY, "import": NO_ENGINE}, wish())
+    found = examine({**HEALTHY, "import": NO_ENGINE})
     assert found["failed"] is True
     assert {check["id"] for check in found["checks"] if check["status"] == "blocked"} == {
         "model.picture",
@@ -166,7 +175,7 @@ def test_a_failure_blocks_what_builds_on_it_and_the_message_says_how_to_mend_it(
 
 
 def test_a_gate_that_judges_later_is_only_told() -> None:
-    found = windows_gate.examine({**HEALTHY, "import": NO_ENGINE}, wish(fail_on="never"))
+    found = examine({**HEALTHY, "import": NO_ENGINE}, "never")
     assert "failed" not in found
     assert found["summary"]["verdict"] == "failed"
 
@@ -175,8 +184,8 @@ def test_a_gate_that_judges_later_is_only_told() -> None:
     ("check", "changed"),
     [
         ("guest.os", {"os_expected": ""}),
-        ("guest.data_disk", {"data_letter": ""}),
-        ("guest.share", {"share": ""}),
+        ("guest.data_disk", {"disk_path": ""}),
+        ("guest.share", {"share_path": ""}),
         ("windows.pillow_simd", {"pillow": "plain"}),
         ("guest.packages", {"modules": []}),
     ],
@@ -269,7 +278,7 @@ NONSENSE = st.one_of(
 def test_whatever_a_guest_answers_every_check_ends_in_a_status_with_a_reason(
     outputs: dict[str, Any], sane: bool
 ) -> None:
-    found = windows_gate.examine({**HEALTHY, **outputs} if sane else outputs, wish(fail_on="never"))
+    found = examine({**HEALTHY, **outputs} if sane else outputs, "never")
     for check in found["checks"]:
         assert check["status"] in STATUSES
         assert check["status"] == "passed" or check["detail"]
