@@ -206,7 +206,7 @@ SYSTEM_RULES: Tuple[Rule, ...] = (
             "stale-share",
             "The output share's handle is stale",
             "The NFS server was restarted or its directory replaced while it was mounted here.",
-            Fix("Unmount the share lazily and mount it again.", CONFIGURE),
+            Fix("Unmount it with umount -l, then mount it again; guest.share has the command with its path."),
             "errno 116, ESTALE",
         ),
         words(r"stale (?:NFS )?file handle|\[Errno 116\]"),
