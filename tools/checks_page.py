@@ -31,9 +31,10 @@ HEAD = """# What the gates check, and what failures mean
 <!-- Written by `python tools/checks_page.py` from catalogues and causes in plugins/module_utils/checks; edit those. -->
 
 A check that needs another one is *blocked* when that one gave no answer to build on. A check of the severity *warning*
-never shuts a gate. *Where* says who types the command: `control` in the checkout on the control node, `guest` as root on
-the guest. Words in braces are filled in: `{name}` is the host's name in the inventory. A command that is marked automatic
-is run by `preflight_only_fix=true`. [Waive a check](../how-to/waive-a-check.md) says how to let one pass for a time.
+never shuts a gate. *Where* says who types the command: `control` in the checkout on the control node, `guest` as root
+on the guest. Words in braces are filled in: `{name}` is the host's name in the inventory. A command that is marked
+automatic is run by `preflight_only_fix=true`. [Waive a check](../how-to/waive-a-check.md) says how to let one pass for
+a time.
 On Windows some checks are mended in another way; the gate prints the right one.
 """
 CAUSES_HEAD = """## Known causes

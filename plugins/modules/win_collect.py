@@ -10,7 +10,7 @@ module: win_collect
 short_description: Run programs on Windows, each within its time, and bring what they wrote
 version_added: 0.1.0
 description:
-  - Collects what P(nanobanana.testbed.win_preflight#module) judges on the control node. It judges nothing and never fails because of
+  - Collects what M(nanobanana.testbed.win_preflight) judges on the control node. It judges nothing and never fails because of
     what a program does.
   - Tells besides which system and machine it runs on (V(system)), the fixed volumes (V(volumes)) and the registered
     distributions of WSL (V(distributions)).
