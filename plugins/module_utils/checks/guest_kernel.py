@@ -40,7 +40,7 @@ def judge_kernel(running: Optional[str], images: Sequence[str], container: str) 
     release = shown(running or "")
     if not release:
         return Outcome(SKIPPED, expected, detail=f"{RUNNING} cannot be read")
-    installed = [path.rpartition("/vmlinuz-")[2] for path in images]
+    installed = [shown(path.rpartition("/vmlinuz-")[2]) for path in images]
     same = [each for each in installed if flavour(each) == flavour(release)]
     newest = max(same, key=order, default=release)
     evidence = {"kernel": release, "newest": newest}
