@@ -8,6 +8,7 @@ from typing import Optional
 
 from . import nvidia_versions as versions
 from .gpu_report import Report
+from .host import shown
 from .result import FAILED, GUEST, NOT_APPLICABLE, PASSED, WARNED, Fix, Outcome
 
 STRICT, MINOR_VERSION = "strict", "minor_version"
@@ -94,6 +95,7 @@ def judge_torch(
     """The driver against the CUDA runtime that PyTorch's wheels bring along; what nvcc says has no part in it."""
     if torch is None:
         return Outcome(NOT_APPLICABLE, detail="this model has no PyTorch in its environment")
+    torch, torch_cuda = shown(torch), shown(torch_cuda or "")
     if not torch_cuda:
         why = "this PyTorch was built for the CPU alone: it would not use the GPU"
         return Outcome(FAILED, "a PyTorch that was built for CUDA", f"torch {torch}", why, {"torch": torch})

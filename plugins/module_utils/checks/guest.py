@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
@@ -27,13 +28,15 @@ from . import (
 )
 from .gpu_report import Report, Smi
 from .guest_wish import Wish
-from .host import Completed, Host, Once
-from .result import SKIPPED, Outcome, Probe, Result, run_checks
+from .host import NOT_FOUND, Completed, Host, Once
+from .result import FAILED, SKIPPED, Outcome, Probe, Result, run_checks
 
 # Most checks wait for a program: with this many at once the slowest of them sets the time.
 WORKERS = 8
 # What one check found out and another one's diagnosis asks for.
 KNOWN = ("driver", "torch_cuda", "balloon_mb", "swapped_mb")
+# What the roles bring about: in check mode nothing of it is there before the first real run.
+CONFIGURED = ("guest.isolation", "guest.swap", "guest.data_disk", "guest.share", "gpu.secure_boot", "gpu.driver")
 
 
 class Gate:
@@ -149,9 +152,16 @@ class Gate:
             return Outcome(SKIPPED, detail="no picture was drawn")
         return model_picture.judge_first(self.seconds, self.wish.model.first_seconds, self.known)
 
-    def noted(self, probe: Probe) -> Outcome:
+    def python(self) -> Completed:
+        """What the environment's Python says of its version."""
+        return self.once.run((self.wish.interpreter, "--version"), guest_python.SECONDS)
+
+    def noted(self, name: str, probe: Probe) -> Outcome:
         """A probe's outcome, with what others want to know of it kept."""
         outcome = probe()
+        if name in CONFIGURED and outcome.status == FAILED and self.wish.check_mode and self.python().rc == NOT_FOUND:
+            why = f"check mode: the guest is not configured yet ({outcome.detail})"
+            return replace(outcome, status=SKIPPED, detail=why)
         self.known.update({key: outcome.evidence[key] for key in KNOWN if outcome.evidence.get(key)})
         return outcome
 
@@ -159,7 +169,7 @@ class Gate:
 def probes(gate: Gate) -> Dict[str, Probe]:
     """The probe of each row for a Linux guest."""
     bound = {**_system(gate), **_gpu(gate), **_model(gate)}
-    return {name: partial(gate.noted, probe) for name, probe in bound.items()}
+    return {name: partial(gate.noted, name, probe) for name, probe in bound.items()}
 
 
 def _system(gate: Gate) -> Dict[str, Probe]:
@@ -221,7 +231,7 @@ def _model(gate: Gate) -> Dict[str, Probe]:
         "guest.python": lambda: guest_python.judge(
             wish.python,
             wish.interpreter,
-            host.run([wish.interpreter, "--version"], guest_python.SECONDS),
+            gate.python(),
             wish.check_mode,
         ),
         "guest.packages": lambda: guest_packages.judge(

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import re
-from typing import List, Optional, Sequence, Set, Tuple
+from typing import List, Optional, Sequence, Set
 
 from .host import shown
 from .result import FAILED, NOT_APPLICABLE, PASSED, SKIPPED, Outcome
@@ -27,9 +27,9 @@ def flavour(release: str) -> str:
     return debian.group(1) if debian else ""
 
 
-def order(release: str) -> List[Tuple[int, str]]:
-    """Sorts 5.15.0-101 after 5.15.0-97."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.findall(r"[0-9]{1,9}|[^0-9]+", release)]
+def order(release: str) -> List[int]:
+    """A release's numbers without its flavour: 5.15.0-101 is after 5.15.0-97, and 1160.119.1.el7 after 1160.el7."""
+    return [int(part) for part in re.findall(r"[0-9]{1,9}", re.sub(r"\.el\d.*$|-[a-z].*$", "", release))]
 
 
 def judge_kernel(running: Optional[str], images: Sequence[str], container: str) -> Outcome:
@@ -40,7 +40,7 @@ def judge_kernel(running: Optional[str], images: Sequence[str], container: str) 
     release = shown(running or "")
     if not release:
         return Outcome(SKIPPED, expected, detail=f"{RUNNING} cannot be read")
-    installed = [path.rpartition("/vmlinuz-")[2] for path in images]
+    installed = [shown(path.rpartition("/vmlinuz-")[2]) for path in images]
     same = [each for each in installed if flavour(each) == flavour(release)]
     newest = max(same, key=order, default=release)
     evidence = {"kernel": release, "newest": newest}

@@ -21,7 +21,7 @@ def _judge_tools(answer: Completed, what: str, why: str, key: str) -> Outcome:
     expected = f"0 MB {what}"
     if answer.rc == NOT_FOUND:
         return Outcome(SKIPPED, expected, detail="VMware's tools (open-vm-tools) are not installed on this guest")
-    match = re.match(r"^(\d{1,9}) MB\s*$", answer.out.strip())
+    match = re.match(r"^(\d{1,9}) Mi?B\s*$", answer.out.strip())
     if answer.rc or not match:
         return Outcome(SKIPPED, expected, detail=f"VMware's tools do not tell: {answer.last_line()}")
     mb = int(match.group(1))

@@ -30,7 +30,7 @@ def read(answer: Completed) -> Dict[str, Any]:
     lines = answer.out.strip().splitlines()
     try:
         found = json.loads(lines[-1]) if lines else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     good = isinstance(found, dict) and isinstance(found.get("missing"), list) and isinstance(found.get("broken"), dict)
     if not good:

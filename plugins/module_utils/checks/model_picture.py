@@ -87,7 +87,7 @@ def _figures(measured: Completed) -> Dict[str, Any]:
             "share": float(found["share"]),
             "backend": shown(str(found["metadata"].get(BACKEND_KEY, ""))),
         }
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return {}
 
 
