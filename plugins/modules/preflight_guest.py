@@ -12,8 +12,9 @@ version_added: 0.1.0
 description:
   - The guest gate. Runs on the guest, after it was configured, and answers one question after the other, from the
     operating system to the first picture.
-  - Fails with one message that names each failed check, what was expected, what was found and how to mend it.
+  - Fails (see O(fail_on)) with one message that names each failed check, what was expected, what was found and how to mend it.
   - What needs a check that failed is not run and ends as V(blocked).
+  - Changes nothing. The share and the data disk are tried with a file each, which is deleted at once.
 author:
   - The nanobanana.testbed developers (@nanobanana-testbed)
 options:
@@ -21,6 +22,19 @@ options:
     description: The guest's name in the inventory; messages and the commands that they propose use it.
     type: str
     required: true
+  user:
+    description: The user who runs the model; the commands that mend something name it.
+    type: str
+    default: tester
+  environment:
+    description: The environment, such as V(baseline). Checks of other environments end as V(not_applicable). Empty means all.
+    type: str
+    default: ''
+  fail_on:
+    description: With V(never) the module does not fail, because somebody else judges its checks.
+    type: str
+    choices: [failed, never]
+    default: failed
   os_expected:
     description:
       - The operating system that the guest should run, with its version, such as V(Ubuntu 22.04) or V(CentOS 7.9).
@@ -39,6 +53,104 @@ options:
     description: The virtual environment that holds the engine.
     type: path
     required: true
+  isolated_cores:
+    description: The cores that the kernel shall isolate.
+    type: list
+    elements: int
+    default: []
+  swap_off:
+    description: Whether the guest shall have no swap.
+    type: bool
+    default: false
+  disk_path:
+    description: Where the data disk is mounted; empty where none is wished.
+    type: str
+    default: ''
+  disk_free_mb:
+    description: MB that must be free on the data disk.
+    type: int
+    default: 1000
+  disk_mb_per_second:
+    description: MB/s below which writing to the data disk past the page cache is a warning.
+    type: float
+    default: 50.0
+  share_type:
+    description: The kind of the share for results.
+    type: str
+    choices: [none, nfs, bind]
+    default: none
+  share_source:
+    description: Where the share comes from.
+    type: str
+    default: ''
+  share_path:
+    description: Where the share is mounted.
+    type: str
+    default: ''
+  share_folder:
+    description: The guest's own folder on the share; empty means O(share_path).
+    type: str
+    default: ''
+  share_seconds:
+    description: Seconds that the share may take to answer.
+    type: float
+    default: 2.0
+  gpu:
+    description: >-
+      With V(required) a guest without a GPU fails, with V(optional) its checks of the GPU end as V(not_applicable), with
+      V(none) nobody looks for one.
+    type: str
+    choices: [required, optional, none]
+    default: none
+  gpu_pci_root:
+    description: The PCI bus on which a GPU is looked for.
+    type: str
+    default: /sys/bus/pci/devices
+  gpu_used_mb:
+    description: MB of video memory that may be in use by no process; an idle driver keeps some.
+    type: int
+    default: 200
+  driver_branch:
+    description: The wished driver branch, such as V(535). Empty means any.
+    type: str
+    default: ''
+  driver_version:
+    description: The wished driver version. Empty means any of O(driver_branch).
+    type: str
+    default: ''
+  driver_kind:
+    description: Whether the driver is that of a whole GPU or of a vGPU.
+    type: str
+    choices: [passthrough, vgpu]
+    default: passthrough
+  cuda:
+    description: The CUDA version that the driver must run. Empty means none.
+    type: str
+    default: ''
+  cuda_policy:
+    description: >-
+      With V(strict) a driver below the toolkit's own fails; with V(minor_version) it warns as long as NVIDIA's minor-version
+      compatibility covers it.
+    type: str
+    choices: [strict, minor_version]
+    default: minor_version
+  engine:
+    description: Whether the model's profile brings the engine of this repository.
+    type: bool
+    default: true
+  modules:
+    description: The Python modules of the model's profile.
+    type: list
+    elements: str
+    default: []
+  pillow:
+    description: The wished PIL, V(plain) or V(simd); asked on Windows only.
+    type: str
+    default: plain
+  video_memory_mb:
+    description: MB of video memory that the model's profile needs.
+    type: int
+    default: 0
   picture_path:
     description: Where the picture of the check is written. An older file there is deleted first.
     type: path
@@ -55,11 +167,15 @@ options:
     description: Seconds that drawing may take, the start of the engine included.
     type: float
     default: 60.0
+  first_inference_seconds:
+    description: Seconds after which the first picture counts as too slow.
+    type: float
+    default: 30.0
 attributes:
   check_mode:
     description: Can run in check mode and return changed status prediction without modifying target.
     support: full
-    details: What is only read is checked; the picture is not drawn and ends as V(skipped).
+    details: What is only read is checked; what would write (picture, speed of the disk) ends as V(skipped).
   diff_mode:
     description: Will return details on what has changed (or possibly needs changing in check mode), when in diff mode.
     support: none
@@ -84,7 +200,7 @@ checks:
   elements: dict
   contains:
     id:
-      description: The check's name, V(guest.os), V(guest.python), V(model.import) or V(model.picture).
+      description: The check's name, such as V(guest.os) or V(gpu.driver).
       type: str
     title:
       description: What is asked, in a sentence.
@@ -101,8 +217,17 @@ checks:
     detail:
       description: Why the status is what it is; empty only for V(passed).
       type: str
+    severity:
+      description: V(error), or V(warning) for a check that never fails, but warns.
+      type: str
     fix:
       description: How to mend it; empty unless the check failed or warned.
+      type: str
+    mend:
+      description: The same for programs, as C(run), C(where) (V(control) or V(guest)) and whether it is C(automatic).
+      type: dict
+    cause:
+      description: The id of the known cause that explains a failure; empty where none does.
       type: str
     evidence:
       description: Figures and names that a report may show.
@@ -115,72 +240,34 @@ summary:
   returned: always
   type: dict
 facts:
-  description: The guest's C(os), whether it is a C(stand_in), C(python), C(engine) version, C(backend) and C(picture).
+  description: >-
+    The guest's C(os), whether it is a C(stand_in), its C(kernel), C(gpu), C(driver) and C(python), the C(engine) version,
+    C(backend) and C(picture).
   returned: always
   type: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.nanobanana.testbed.plugins.module_utils.checks import guest
+from ansible_collections.nanobanana.testbed.plugins.module_utils.checks.guest_wish import Wish, from_options, options
 from ansible_collections.nanobanana.testbed.plugins.module_utils.checks.host import Host, LocalHost
-from ansible_collections.nanobanana.testbed.plugins.module_utils.checks.model_picture import Order
-from ansible_collections.nanobanana.testbed.plugins.module_utils.checks.result import (
-    FAILED,
-    explain,
-    run_checks,
-    summarise,
-)
+from ansible_collections.nanobanana.testbed.plugins.module_utils.checks.result import FAILED, explain, summarise
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 
-def argument_spec() -> dict[str, dict[str, Any]]:
-    """The module's options, as DOCUMENTATION describes them."""
-    return {
-        "name": {"type": "str", "required": True},
-        "os_expected": {"type": "str", "default": ""},
-        "allow_stand_in": {"type": "bool", "default": False},
-        "python_expected": {"type": "str", "default": ""},
-        "venv": {"type": "path", "required": True},
-        "picture_path": {"type": "path", "required": True},
-        "picture_prompt": {"type": "str", "required": True},
-        "picture_backend": {"type": "str", "default": "preview"},
-        "picture_timeout": {"type": "float", "default": 60.0},
-    }
-
-
-def wish_from(params: dict[str, Any], check_mode: bool) -> guest.Wish:
-    """The gate's wish from the module's options."""
-    return guest.Wish(
-        name=params["name"],
-        os=params["os_expected"],
-        allow_stand_in=params["allow_stand_in"],
-        python=params["python_expected"],
-        venv=params["venv"],
-        check_mode=check_mode,
-        picture=Order(
-            engine=f"{params['venv']}/bin/nano-banana",
-            python=f"{params['venv']}/bin/python",
-            output=params["picture_path"],
-            prompt=params["picture_prompt"],
-            backend=params["picture_backend"],
-            timeout=params["picture_timeout"],
-        ),
-    )
-
-
-def examine(host: Host, wish: guest.Wish) -> dict[str, Any]:
+def examine(host: Host, wish: Wish, fail_on: str) -> dict[str, Any]:
     """Run the gate and shape what the module returns; ``msg`` is there only when the gate is shut."""
-    results = run_checks(guest.catalogue(host, wish))
+    results = guest.examine(host, wish)
     answer: dict[str, Any] = {
         "changed": False,
         "checks": [result.as_dict() for result in results],
         "summary": summarise(results),
         "facts": guest.facts(results),
     }
-    if answer["summary"]["verdict"] == FAILED:
+    if answer["summary"]["verdict"] == FAILED and fail_on == "failed":
         again = f"ansible-playbook playbooks/preflight_guest.yml --limit {wish.name}"
         answer["msg"] = explain(results, f"Guest gate of {wish.name}", again)
     return answer
@@ -188,8 +275,8 @@ def examine(host: Host, wish: guest.Wish) -> dict[str, Any]:
 
 def main() -> None:
     """Entry point of the module."""
-    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
-    answer = examine(LocalHost(), wish_from(module.params, module.check_mode))
+    module = AnsibleModule(argument_spec=options(), supports_check_mode=True)
+    answer = examine(LocalHost(), from_options(module.params, module.check_mode), module.params["fail_on"])
     if "msg" in answer:
         module.fail_json(**answer)
     module.exit_json(**answer)

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from .host import NOT_FOUND, Completed, Host
+from .host import NOT_FOUND, Completed, shown
 from .result import FAILED, PASSED, SKIPPED, WARNED, Outcome
 
 EXPECTED = "a VM on VMware"
@@ -15,7 +15,7 @@ CONTAINERS = ("podman", "docker", "lxc", "lxc-libvirt", "systemd-nspawn", "rkt",
 
 def judge(answer: Completed, allow_stand_in: bool) -> Outcome:
     """``answer`` is what systemd-detect-virt did; it ends with 1 and says 'none' on a bare machine."""
-    word = answer.out.strip()
+    word = shown(answer.out)
     if answer.rc == NOT_FOUND or not word:
         return Outcome(SKIPPED, EXPECTED, detail=f"the guest cannot say: {answer.last_line()}")
     if word == "vmware":
@@ -27,6 +27,7 @@ def judge(answer: Completed, allow_stand_in: bool) -> Outcome:
     return Outcome(FAILED, EXPECTED, found, "the guest does not run where the wish says", {"machine": word})
 
 
-def probe(host: Host, allow_stand_in: bool) -> Outcome:
-    """Ask the guest's systemd and judge its answer."""
-    return judge(host.run(COMMAND, SECONDS), allow_stand_in)
+def container(answer: Completed) -> str:
+    """Which container the guest is, empty for a whole machine."""
+    word = answer.out.strip()
+    return word if word in CONTAINERS else ""

@@ -6,23 +6,26 @@ from __future__ import annotations
 
 import re
 import shlex
+from contextlib import suppress
 from typing import Dict, Optional, Tuple
 
-from .host import Host
+from .host import shown
 from .result import FAILED, NOT_APPLICABLE, PASSED, WARNED, Outcome
 
 OS_RELEASE = "/etc/os-release"
 REDHAT_RELEASE = "/etc/redhat-release"
+# Characters; a file that is longer tells nothing more.
+LARGEST = 64 << 10
 
 
 def parse_os_release(text: str) -> Dict[str, str]:
     """os-release(5) as a dictionary; lines that are no assignment are passed over, as the format asks."""
-    found = {}
-    for line in text.splitlines():
+    found: Dict[str, str] = {}
+    for line in text[:LARGEST].splitlines():
         key, separator, value = line.strip().partition("=")
         if separator and re.match(r"^[A-Z][A-Z0-9_]*$", key):
-            words = shlex.split(value)
-            found[key] = words[0] if words else ""
+            with suppress(ValueError):  # a quotation without its end
+                found[key] = (shlex.split(value) or [""])[0]
     return found
 
 
@@ -49,11 +52,11 @@ def judge(wish: str, os_release: Optional[str], redhat_release: Optional[str], a
         return Outcome(FAILED, wish, f"no {OS_RELEASE}", "the guest does not say which system it is")
     found = parse_os_release(os_release)
     name, version = found.get("NAME", ""), found.get("VERSION_ID", "")
-    pretty = found.get("PRETTY_NAME") or f"{name} {version}".strip()
-    minor = re.search(r"release (\d+(?:\.\d+)*)", redhat_release or "")
+    pretty = shown(found.get("PRETTY_NAME") or f"{name} {version}")
+    minor = re.search(r"release (\d{1,9}(?:\.\d{1,9}){0,4})", (redhat_release or "")[:LARGEST])
     if minor:
         version = minor.group(1)
-        pretty = (redhat_release or "").strip()
+        pretty = shown(redhat_release or "")
     evidence = {"os": pretty, "wished": wish, "stand_in": False}
     wanted_name, wanted_version = split_wish(wish)
     if name.lower().startswith(wanted_name) and _version_fits(wanted_version, version):
@@ -62,8 +65,3 @@ def judge(wish: str, os_release: Optional[str], redhat_release: Optional[str], a
         evidence["stand_in"] = True
         return Outcome(WARNED, wish, pretty, f"{pretty} stands in for {wish}", evidence)
     return Outcome(FAILED, wish, pretty, "the guest runs another operating system than the wish names", evidence)
-
-
-def probe(host: Host, wish: str, allow_stand_in: bool) -> Outcome:
-    """Read the guest's files and judge them."""
-    return judge(wish, host.read(OS_RELEASE), host.read(REDHAT_RELEASE), allow_stand_in)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 
-from .host import NOT_FOUND, Completed, Host
+from .host import NOT_FOUND, Completed, shown
 from .result import FAILED, PASSED, SKIPPED, WARNED, Outcome
 
 OLDEST = (3, 8)
@@ -22,18 +22,13 @@ def judge(wanted: str, python: str, answer: Completed, check_mode: bool) -> Outc
         return Outcome(
             FAILED, expected, f"no {python}", f"the virtual environment cannot be used: {answer.last_line()}"
         )
-    match = re.match(r"Python (\d+)\.(\d+)(\S*)", answer.out or answer.err)
+    match = re.match(r"Python (\d{1,4})\.(\d{1,4})(\S{0,40})", answer.out or answer.err)
     if answer.rc or not match:
         return Outcome(FAILED, expected, answer.last_line(), f"{python} --version ended with status {answer.rc}")
-    version = "{}.{}{}".format(*match.groups())
+    version = shown("{}.{}{}".format(*match.groups()))
     evidence = {"python": version, "wished": wanted}
     if (int(match.group(1)), int(match.group(2))) < OLDEST:
         return Outcome(FAILED, expected, f"Python {version}", "this Python is too old for the engine", evidence)
     if wanted and version != wanted:
         return Outcome(WARNED, expected, f"Python {version}", f"Python {version} stands in for {wanted}", evidence)
     return Outcome(PASSED, expected, f"Python {version}", evidence=evidence)
-
-
-def probe(host: Host, wanted: str, python: str, check_mode: bool) -> Outcome:
-    """Ask the environment's Python for its version."""
-    return judge(wanted, python, host.run([python, "--version"], SECONDS), check_mode)

@@ -7,12 +7,25 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Protocol, Sequence
+from threading import Lock
+from typing import Dict, List, Optional, Protocol, Sequence, Tuple
 
 NOT_FOUND = 127
 TIMED_OUT = 124
+# Characters of a program's output that are kept, and of a line that is shown.
+KEPT = 8 << 20
+LINE = 300
+# A program that even SIGKILL does not end waits in the kernel, for a dead file server or a broken GPU.
+DEAD_SECONDS = 1.0
+
+
+def shown(text: str) -> str:
+    """One line of what a program wrote, without control characters, at most LINE characters long."""
+    words = " ".join("".join(each if each.isprintable() else " " for each in text[: LINE * 4]).split())
+    return words if len(words) <= LINE else words[: LINE - 3] + "..."
 
 
 @dataclass(frozen=True)
@@ -24,9 +37,9 @@ class Completed:
     err: str = ""
 
     def last_line(self) -> str:
-        """The line that says why a Python program ended: the last one of stderr, or of stdout."""
-        lines = (self.err.strip() or self.out.strip()).splitlines()
-        return lines[-1].strip() if lines else f"nothing was written, exit status {self.rc}"
+        """The line that says why a Python program ended: the last one of stderr, or of stdout; fit to be shown."""
+        lines = (self.err.strip() or self.out.strip())[-LINE * 4 :].splitlines()
+        return (lines and shown(lines[-1])) or f"nothing was written, exit status {self.rc}"
 
 
 class Host(Protocol):
@@ -38,6 +51,9 @@ class Host(Protocol):
     def read(self, path: str) -> Optional[str]:
         """A file's text, None when there is none."""
 
+    def glob(self, pattern: str) -> List[str]:
+        """The paths that fit a pattern, sorted."""
+
     def remove(self, path: str) -> None:
         """Delete a file if it is there."""
 
@@ -48,7 +64,7 @@ class LocalHost:
     def run(self, argv: Sequence[str], timeout: float) -> Completed:
         """Run a program for at most ``timeout`` seconds, then end it with all its children."""
         try:
-            with subprocess.Popen(
+            process = subprocess.Popen(
                 list(argv),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -56,16 +72,15 @@ class LocalHost:
                 universal_newlines=True,
                 errors="replace",
                 start_new_session=True,
-            ) as process:
-                try:
-                    out, err = process.communicate(timeout=timeout)
-                except subprocess.TimeoutExpired:
-                    os.killpg(process.pid, signal.SIGKILL)
-                    out, err = process.communicate()
-                    return Completed(TIMED_OUT, out, err)
-                return Completed(process.returncode, out, err)
+            )
         except OSError as error:
             return Completed(NOT_FOUND, err=f"{argv[0]}: {error.strerror}")
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            out, err = _ended(process)
+            return Completed(TIMED_OUT, out[-KEPT:], err[-KEPT:])
+        return Completed(process.returncode, out[:KEPT], err[-KEPT:])
 
     def read(self, path: str) -> Optional[str]:
         """A file's text, None when it is missing or not for us to read."""
@@ -74,8 +89,46 @@ class LocalHost:
         except OSError:
             return None
 
+    def glob(self, pattern: str) -> List[str]:
+        """The paths that fit a pattern, sorted."""
+        return sorted(str(path) for path in Path("/").glob(pattern.lstrip("/")))
+
     def remove(self, path: str) -> None:
         """Delete a file if it is there; raises OSError when it cannot be deleted."""
         target = Path(path)
         if target.exists():
             target.unlink()
+
+
+def _ended(process: "subprocess.Popen[str]") -> Tuple[str, str]:
+    """End a program with its children and give what it wrote; does not wait for one that cannot be ended."""
+    # A program that runs as another user (sudo) is not ours to end.
+    with suppress(OSError):
+        os.killpg(process.pid, signal.SIGKILL)
+    try:
+        return process.communicate(timeout=DEAD_SECONDS)
+    except subprocess.TimeoutExpired:
+        for pipe in (process.stdout, process.stderr):
+            if pipe:
+                pipe.close()
+        return "", ""
+
+
+class Once:
+    """Programs that several checks ask: each command line runs once, and who asks while it runs waits for it."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._guard = Lock()
+        self._locks: Dict[Tuple[str, ...], Lock] = {}
+        self._answers: Dict[Tuple[str, ...], Completed] = {}
+
+    def run(self, argv: Sequence[str], timeout: float) -> Completed:
+        """The answer of the first run."""
+        key = tuple(argv)
+        with self._guard:
+            lock = self._locks.setdefault(key, Lock())
+        with lock:
+            if key not in self._answers:
+                self._answers[key] = self._host.run(key, timeout)
+            return self._answers[key]

@@ -8,11 +8,12 @@ import inspect
 import json
 import time
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from . import picture_probe
-from .host import TIMED_OUT, Completed, Host
-from .result import FAILED, PASSED, SKIPPED, Outcome
+from .diagnosis import explained
+from .host import TIMED_OUT, Completed, Host, shown
+from .result import FAILED, PASSED, Outcome
 
 MEASURE_SECONDS = 30.0
 # Where the engine writes, in a PNG, which backend drew it.
@@ -21,6 +22,8 @@ BACKEND_KEY = "nano_banana.backend"
 BLACK = 16
 # A layout on white: paper is the commonest colour, bright, and neither hidden by parts nor all there is.
 PAPER_BRIGHTNESS = 200
+# Red, green and blue of paper lie this close together; exchanged channels or a wrong decoder drive them apart.
+TINT = 40
 PAPER_SHARE = (0.20, 0.995)
 
 
@@ -46,70 +49,119 @@ class Order:
         ]
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """What was drawn: the engine's end, its seconds, and the measures; ``measured`` is None if nothing was drawn."""
+
+    drawn: Completed
+    seconds: float
+    measured: Optional[Completed] = None
+
+
+def draw(host: Host, order: Order) -> Drawing:
+    """Draw and measure. An older picture is deleted first: it must not pass for today's."""
+    try:
+        host.remove(order.output)
+    except OSError as error:
+        return Drawing(Completed(1, err=f"{order.output}: an older picture cannot be deleted: {error.strerror}"), 0.0)
+    started = time.monotonic()
+    drawn = host.run(order.command(), order.timeout)
+    seconds = time.monotonic() - started
+    if drawn.rc:
+        return Drawing(drawn, seconds)
+    program = inspect.getsource(picture_probe)
+    return Drawing(drawn, seconds, host.run([order.python, "-I", "-B", "-c", program, order.output], MEASURE_SECONDS))
+
+
+def _figures(measured: Completed) -> Dict[str, Any]:
+    """What the measuring program prints, checked; empty where it is no such thing."""
+    try:
+        found = json.loads(measured.out)
+        if found.get("fault") in ("missing", "empty"):
+            return {"fault": found["fault"]}
+        return {
+            "format": shown(str(found["format"])),
+            "size": [int(each) for each in found["size"]][:2],
+            "brightness": [int(each) for each in found["brightness"]][:2],
+            "dominant": [int(each) for each in found["dominant"]][:3],
+            "share": float(found["share"]),
+            "backend": shown(str(found["metadata"].get(BACKEND_KEY, ""))),
+        }
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        return {}
+
+
 def _faults(order: Order, found: Dict[str, Any]) -> List[str]:
-    width, height = found["size"]
     low, high = found["brightness"]
-    share, paper = found["share"], min(found["dominant"])
+    red, green, blue = found["dominant"]
+    share = found["share"]
     faults = []
-    if (width, height) != order.size:
-        faults.append(f"its size is {width}x{height}")
+    if tuple(found["size"]) != order.size:
+        faults.append(f"its size is {found['size'][0]}x{found['size'][1]}")
     if high < BLACK:
-        faults.append("it is all black")
+        faults.append("the picture is all black")
     elif low == high:
         faults.append("it has one colour only")
-    elif paper < PAPER_BRIGHTNESS:
-        faults.append(f"its dominant colour {tuple(found['dominant'])} is no white background")
+    elif max(red, green, blue) - min(red, green, blue) > TINT:
+        faults.append(f"colour shift: its dominant colour {(red, green, blue)} is no white background")
+    elif min(red, green, blue) < PAPER_BRIGHTNESS:
+        faults.append(f"its dominant colour {(red, green, blue)} is no white background")
     elif not PAPER_SHARE[0] <= share <= PAPER_SHARE[1]:
         faults.append(f"the background covers {share:.1%} of it")
-    backend = found["metadata"].get(BACKEND_KEY, "")
+    backend = found["backend"]
     if backend != order.backend:
         faults.append(f"its metadata names the backend '{backend}'" if backend else "its metadata names no backend")
     return faults
 
 
-def judge(order: Order, drawn: Completed, seconds: float, measured: Optional[Completed]) -> Outcome:
-    """Judge the engine's run and what was measured in its picture; ``measured`` is None if nothing was drawn."""
-    expected = (
+def _expected(order: Order) -> str:
+    return (
         f"{order.size[0]}x{order.size[1]} by {order.backend} within {order.timeout:g} s, bright background "
         f"({PAPER_SHARE[0]:.0%} to {PAPER_SHARE[1]:.1%}, >= {PAPER_BRIGHTNESS}), not black"
     )
+
+
+def _not_drawn(order: Order, drawing: Drawing, facts: Mapping[str, Any]) -> Outcome:
+    drawn, seconds, text = drawing.drawn, drawing.seconds, f"{drawing.drawn.out}\n{drawing.drawn.err}"
     if drawn.rc == TIMED_OUT:
-        why = "the first inference took too long; page sharing of the VM's memory is a known cause"
-        return Outcome(FAILED, expected, f"nothing after {seconds:.1f} s", why)
-    if drawn.rc:
-        why = f"the engine ended with status {drawn.rc}"
-        return Outcome(FAILED, expected, drawn.last_line(), why, {"stderr": drawn.err[-2000:]})
-    if measured is None or measured.rc:
-        found = measured.last_line() if measured else "no file"
-        return Outcome(FAILED, expected, found, f"{order.output} is missing or cannot be decoded")
-    figures: Dict[str, Any] = json.loads(measured.out)
-    evidence = {
-        **{key: figures[key] for key in ("format", "size", "brightness", "dominant", "share")},
-        "backend": figures["metadata"].get(BACKEND_KEY, ""),
-        "picture": order.output,
-        "draw_seconds": round(seconds, 3),
-    }
-    author = evidence["backend"] or "an unnamed backend"
+        slow = {**facts, "first": True, "seconds": seconds, "limit": order.timeout - 1}
+        outcome = Outcome(FAILED, _expected(order), f"nothing after {seconds:.1f} s", "the first picture took too long")
+        return explained(outcome, text, slow)
+    why = f"the engine ended with status {drawn.rc}"
+    evidence = {"stderr": drawn.err[-2000:]}
+    return explained(Outcome(FAILED, _expected(order), drawn.last_line(), why, evidence), text, facts)
+
+
+def judge(order: Order, drawing: Drawing, facts: Mapping[str, Any]) -> Outcome:
+    """Judge the engine's run and what was measured in its picture."""
+    expected, measured = _expected(order), drawing.measured
+    if drawing.drawn.rc or measured is None:
+        return _not_drawn(order, drawing, facts)
+    figures = _figures(measured)
+    if not figures or "fault" in figures or len(figures["size"]) + len(figures["brightness"]) != 4:
+        fault = figures.get("fault", "")
+        why = f"{order.output} is {fault}" if fault else f"{order.output} cannot be decoded"
+        actual = {"missing": "no file", "empty": "a file of 0 bytes"}.get(fault, measured.last_line())
+        text = f"{why}\n{drawing.drawn.err}\n{measured.err}"
+        return explained(Outcome(FAILED, expected, actual, why, {"stderr": measured.err[-2000:]}), text, facts)
+    evidence = {**figures, "picture": order.output, "draw_seconds": round(drawing.seconds, 3)}
+    author = figures["backend"] or "an unnamed backend"
     actual = (
         f"{figures['size'][0]}x{figures['size'][1]} {figures['format']} by {author} "
-        f"in {seconds:.1f} s, background {tuple(figures['dominant'])} {figures['share']:.1%}"
+        f"in {drawing.seconds:.1f} s, background {tuple(figures['dominant'])} {figures['share']:.1%}"
     )
     faults = _faults(order, figures)
     if faults:
-        return Outcome(FAILED, expected, actual, "the picture is wrong: " + "; ".join(faults), evidence)
+        why = "the picture is wrong: " + "; ".join(faults)
+        return explained(Outcome(FAILED, expected, actual, why, evidence), f"{why}\n{drawing.drawn.err}", facts)
     return Outcome(PASSED, expected, actual, evidence=evidence)
 
 
-def probe(host: Host, order: Order, check_mode: bool) -> Outcome:
-    """Draw, measure, judge. An older picture is deleted first: it must not pass for today's."""
-    if check_mode:
-        return Outcome(SKIPPED, detail="check mode: drawing would write a picture")
-    host.remove(order.output)
-    started = time.monotonic()
-    drawn = host.run(order.command(), order.timeout)
-    seconds = time.monotonic() - started
-    measured = None
-    if drawn.rc == 0:
-        program = inspect.getsource(picture_probe)
-        measured = host.run([order.python, "-I", "-B", "-c", program, order.output], MEASURE_SECONDS)
-    return judge(order, drawn, seconds, measured)
+def judge_first(seconds: float, limit: float, facts: Mapping[str, Any]) -> Outcome:
+    """The first picture's time, the start of the engine included; ``limit`` in seconds."""
+    expected, actual = f"at most {limit:g} s", f"{seconds:.1f} s"
+    evidence = {"first_seconds": round(seconds, 3)}
+    if seconds <= limit:
+        return Outcome(PASSED, expected, actual, evidence=evidence)
+    outcome = Outcome(FAILED, expected, actual, f"the first inference took {seconds:.1f} s", evidence)
+    return explained(outcome, "", {**facts, "first": True, "seconds": seconds, "limit": limit})

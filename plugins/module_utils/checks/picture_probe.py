@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 # 4 bits a channel: near-whites of a light paper grain count as one colour, distinct parts do not.
@@ -23,6 +24,14 @@ def dominant(pixels: Any) -> Tuple[List[int], float]:
     counts = rounded.getcolors(maxcolors=1 << (3 * BITS))
     count, colour = max(counts)
     return list(colour), count / float(pixels.width * pixels.height)
+
+
+def fault(path: str) -> str:
+    """Why there is nothing to measure at path; empty where there is."""
+    file = Path(path)
+    if not file.is_file():
+        return "missing"
+    return "" if file.stat().st_size else "empty"
 
 
 def measure(path: str) -> Dict[str, Any]:
@@ -45,4 +54,5 @@ def measure(path: str) -> Dict[str, Any]:
 
 
 if __name__ == "__main__":
-    json.dump(measure(sys.argv[1]), sys.stdout)
+    why = fault(sys.argv[1])
+    json.dump({"fault": why} if why else measure(sys.argv[1]), sys.stdout)

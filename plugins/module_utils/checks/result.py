@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 PASSED, WARNED, FAILED = "passed", "warned", "failed"
 BLOCKED, SKIPPED, NOT_APPLICABLE = "blocked", "skipped", "not_applicable"
@@ -50,7 +51,7 @@ class Fix:
 class Outcome:
     """A probe's verdict. ``detail`` is mandatory for every status but passed: it is the reason.
 
-    ``cause`` is the id of a known cause (causes.py), ``fix`` a better one than the catalogue's where the probe knows it.
+    ``cause`` is a known cause's id (causes.py), ``fix`` a better one than the catalogue's where the probe knows one.
     """
 
     status: str
@@ -76,6 +77,8 @@ class Check:
     """A row of the catalogue: what is asked, at which gate, where, after which checks, and how a failure is mended.
 
     ``severity``: a failed check of severity warning only warns. ``environments``: where it applies, empty = everywhere.
+    ``needs``: checks whose answer it builds on; ``after``: checks whose failure blocks it, and whose silence does not.
+    ``alone``: it measures time or takes the GPU, so it waits for all before it and nothing runs beside it.
     """
 
     id: str
@@ -85,6 +88,8 @@ class Check:
     severity: str = ERROR
     environments: Tuple[str, ...] = ()
     needs: Tuple[str, ...] = ()
+    after: Tuple[str, ...] = ()
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,28 +124,62 @@ def run_checks(
     values: Mapping[str, str],
     environment: str = "",
     clock: Callable[[], float] = time.monotonic,
+    workers: int = 1,
 ) -> List[Result]:
     """Run checks in their order; what needs a check that gave no answer to build on is blocked, not run.
 
     Passed and warned are answers to build on; every other status blocks its dependants. ``values`` fill in the fixes.
+    With ``workers`` above 1, checks that wait for nobody run at the same time, then those that waited for them, and so
+    on; the order of the results stays that of the catalogue.
     Raises ValueError when a check needs one that does not come before it, and KeyError when one has no probe: the
     catalogue is wrong then.
     """
+    rows = list(checks)
+    _refuse_wrong_order(rows)
     done: Dict[str, Result] = {}
-    for check in checks:
-        unknown = [name for name in check.needs if name not in done]
-        if unknown:
-            raise ValueError(f"{check.id} needs {', '.join(unknown)}, which must come before it")
+
+    def run(check: Check) -> Result:
         started = clock()
-        missing = [name for name in check.needs if done[name].status not in (PASSED, WARNED)]
-        if check.environments and environment and environment not in check.environments:
-            outcome = Outcome(NOT_APPLICABLE, detail=f"asked in {', '.join(check.environments)}, not in {environment}")
-        elif missing:
-            outcome = _blocked(done[missing[0]])
-        else:
-            outcome = _asked(probes[check.id])
-        done[check.id] = _result(check, outcome, values, round(clock() - started, 3))
-    return list(done.values())
+        outcome = _outcome(check, probes, done, environment)
+        return _result(check, outcome, values, round(clock() - started, 3))
+
+    if workers == 1:
+        for row in rows:
+            done[row.id] = run(row)
+    else:
+        with ThreadPoolExecutor(workers) as pool:
+            for batch in _batches(rows):
+                done.update({result.id: result for result in pool.map(run, batch)})
+    return [done[row.id] for row in rows]
+
+
+def _refuse_wrong_order(rows: Sequence[Check]) -> None:
+    seen: List[str] = []
+    for row in rows:
+        unknown = [name for name in row.needs if name not in seen]
+        if unknown:
+            raise ValueError(f"{row.id} needs {', '.join(unknown)}, which must come before it")
+        seen.append(row.id)
+
+
+def _batches(rows: Sequence[Check]) -> Iterator[List[Check]]:
+    """Rows that wait for nobody, then those that waited for them; a row is named before it is waited for."""
+    level: Dict[str, int] = {}
+    first = 0
+    for row in rows:
+        waits = [level[name] + 1 for name in (*row.needs, *row.after) if name in level]
+        level[row.id] = max([first, *waits, *([each + 1 for each in level.values()] if row.alone else [])])
+        first = level[row.id] + 1 if row.alone else first
+    for number in range(max(level.values(), default=-1) + 1):
+        yield [row for row in rows if level[row.id] == number]
+
+
+def _outcome(check: Check, probes: Mapping[str, Probe], done: Mapping[str, Result], environment: str) -> Outcome:
+    missing = [name for name in check.needs if done[name].status not in (PASSED, WARNED)]
+    missing += [name for name in check.after if name in done and done[name].status in (FAILED, BLOCKED)]
+    if check.environments and environment and environment not in check.environments:
+        return Outcome(NOT_APPLICABLE, detail=f"asked in {', '.join(check.environments)}, not in {environment}")
+    return _blocked(done[missing[0]]) if missing else _asked(probes[check.id])
 
 
 def _asked(probe: Probe) -> Outcome:

@@ -62,6 +62,8 @@ def install(wish: dict[str, Any], venv: Path) -> None:
     """Lock, wheel, consistency, imports. Raises InstallError."""
     for mark in marks(venv):
         mark.unlink()
+    # What lost its files is still installed by pip's books.
+    anew = ["--force-reinstall"] if wish.get("reinstall") else []
     check_space(venv, wish["disk_mb"])
     lock, wheel = wish["lock"], wish["wheel"]
     again = (
@@ -69,7 +71,8 @@ def install(wish: dict[str, Any], venv: Path) -> None:
     )
     run(
         pip(
-            "install", "--quiet", "--retries", "2", "--only-binary", ":all:", "--require-hashes", "--requirement", lock
+            *("install", "--quiet", "--retries", "2", *anew),
+            *("--only-binary", ":all:", "--require-hashes", "--requirement", lock),
         ),
         Path(lock).name,
         again,

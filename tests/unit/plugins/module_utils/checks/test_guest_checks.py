@@ -73,7 +73,7 @@ def test_the_wished_system_is_no_stand_in_even_where_one_is_allowed() -> None:
 
 
 def test_os_release_is_read_with_quotes_comments_and_noise() -> None:
-    text = '# comment\n\nNAME="A \\"B\\""\nVERSION_ID=\nID=x\nnot an assignment\n'
+    text = '# comment\n\nNAME="A \\"B\\""\nVERSION_ID=\nID=x\nnot an assignment\nBUG="open\n'
     assert guest_os.parse_os_release(text) == {"NAME": 'A "B"', "VERSION_ID": "", "ID": "x"}
 
 
@@ -115,13 +115,17 @@ NO_CUDNN = Completed(1, err="Traceback ...\nOSError: libcudnn.so.8: cannot open 
     ],
 )
 def test_the_import_of_the_engine(answer: Completed, check_mode: bool, status: str, word: str) -> None:
-    outcome = model_import.judge(answer, check_mode)
+    outcome = model_import.judge(answer, True, check_mode, {})
     assert outcome.status == status
     assert word in outcome.detail
 
 
+def test_a_profile_without_the_engine_has_no_import_to_check() -> None:
+    assert model_import.judge(NO_MODULE, False, False, {}).status == NOT_APPLICABLE
+
+
 def test_an_import_that_works_says_which_version_and_file() -> None:
-    outcome = model_import.judge(Completed(0, "0.1.0\n/venv/nano_banana/__init__.py\n"), False)
+    outcome = model_import.judge(Completed(0, "0.1.0\n/venv/nano_banana/__init__.py\n"), True, False, {})
     assert outcome.actual == "nano_banana 0.1.0"
     assert outcome.evidence == {"engine": "0.1.0", "file": "/venv/nano_banana/__init__.py"}
 
