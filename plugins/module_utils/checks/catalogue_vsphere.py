@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The catalogue of the platform gate and of the machine gate, which both ask vCenter; the probes are in vsphere_*.py."""
+"""The catalogue of the platform gate and the machine gate, which ask vCenter; the probes are in vsphere_*.py."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from typing import Tuple
 from .result import Check, Fix
 
 PROVISION = "ansible-playbook playbooks/provision.yml --limit {name}"
-# {cycle} is empty, or the option that allows fleet to power this VM off and on: with the whole vm_lifecycle of its wish,
-# because an extra variable replaces the inventory's mapping.
+# {cycle} is empty, or the option that allows fleet to power this VM off and on: with the whole vm_lifecycle of its
+# wish, because an extra variable replaces the inventory's mapping.
 CYCLE = PROVISION + "{cycle}"
 ANEW = "ansible-playbook playbooks/teardown.yml --limit {name} && " + PROVISION
-# Asked as the host with its own variables, which hold the connection; local, because the module runs on the control node.
+# Asked as the host, whose variables hold the connection; local, because the module runs on the control node.
 FLEET = "ansible {name} -e ansible_connection=local -m nanobanana.testbed."
-ROLE = 'ansible-playbook playbooks/vcenter_role.yml -e vsphere_username=ADMINISTRATOR -e "vcenter_role_principal=DOMAIN\\\\USER"'
+ROLE = (
+    "ansible-playbook playbooks/vcenter_role.yml -e vsphere_username=ADMINISTRATOR "
+    '-e "vcenter_role_principal={principal}"'
+)
 
 LOGIN = Check(
     "vcenter.login",
@@ -168,9 +171,7 @@ MACHINE: Tuple[Check, ...] = (
         "vm.firmware",
         "machine",
         "The firmware is the wished one, and EFI where GPUs need it",
-        Fix(
-            "Use a template that was installed with that firmware (vm_template): a guest does not boot under another one."
-        ),
+        Fix("Use a template that was installed with it (vm_template): a guest does not boot under another firmware."),
         needs=_OWN,
     ),
     Check("vm.accel_3d", "machine", "3D acceleration is off", _COLD, needs=_OWN),

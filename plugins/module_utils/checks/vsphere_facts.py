@@ -60,7 +60,7 @@ class Server:
 
 @dataclass(frozen=True)
 class Item:
-    """An item of a Content Library. ``subscribed``: its library copies another one's; ``cached``: its content is here."""
+    """An item of a Content Library; ``subscribed``: its library copies another, ``cached``: its content is here."""
 
     library: str
     name: str

@@ -153,7 +153,7 @@ def _on(host: Optional[GpuHost], address: str) -> Optional[Gpu]:
 
 
 def mmio(facts: MachineFacts) -> Outcome:
-    """The window above 4 GB, as large as what the VM's devices map; vCenter starts the VM without it, the driver fails."""
+    """The window above 4 GB, as large as what the VM's devices map: without it the VM starts and the driver fails."""
     if not mapped(facts.wish):
         return Outcome(NOT_APPLICABLE, detail="no device is wished whose memory is mapped above 4 GB")
     keys, user = facts.vm.extra_config, facts.wish.tweaks.extra_config

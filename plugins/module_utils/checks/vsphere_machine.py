@@ -15,6 +15,7 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardwar
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import DATA_BUS
 
 from . import vsphere_gpu
+from .catalogue_vsphere import ANEW
 from .result import FAILED, NOT_APPLICABLE, PASSED, WARNED, Fix, Outcome, Probe
 from .vsphere_facts import MachineFacts
 from .vsphere_wish import recommended
@@ -67,7 +68,7 @@ def size(facts: MachineFacts) -> Outcome:
 
 
 def hardware_version(facts: MachineFacts) -> Outcome:
-    """The wished one and what the GPU mode needs at least; the recommended one only where missing it costs something."""
+    """The wished one and what the GPU mode needs; the recommended one only where missing it costs something."""
     found, wished = facts.vm.hardware.hardware_version, facts.wish.tweaks.hardware.hardware_version or 0
     modes = DYNAMIC_HARDWARE if any(gpu.mode == "dynamic" for gpu in facts.wish.gpu) else 0
     least, default = max(wished, modes), recommended(facts.hosts)
@@ -232,19 +233,13 @@ def nic(facts: MachineFacts) -> Outcome:
     if not networks:
         return _differs(expected, actual, "the guest is not where its address is expected")
     text = "Make the VM anew, which removes what is on it; where the template has that card, exchange it there first."
-    return Outcome(FAILED, expected, actual, "this adapter is slow and loads the CPU", fix=_anew(text))
-
-
-def _anew(text: str) -> Fix:
-    from .catalogue_vsphere import ANEW
-
-    return Fix(text, ANEW)
+    return Outcome(FAILED, expected, actual, "this adapter is slow and loads the CPU", fix=Fix(text, ANEW))
 
 
 def snapshots(facts: MachineFacts) -> Outcome:
     """DirectPath and snapshots exclude each other; what a vGPU allows its host decides, so that is no fault."""
-    direct = [gpu for gpu in (*facts.wish.gpu, *facts.vm.gpus) if gpu.mode in ("static", "dynamic")]
-    if not direct:
+    modes = [gpu.mode for gpu in facts.wish.gpu] + [gpu.mode for gpu in facts.vm.gpus]
+    if not {"static", "dynamic"}.intersection(modes):
         return Outcome(NOT_APPLICABLE, detail="the VM has no passed-through GPU")
     names = list(facts.snapshots)
     if not names:

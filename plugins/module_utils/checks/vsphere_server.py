@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from typing import Dict, Mapping, Optional, Sequence, Tuple
+from typing import Callable, Dict, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import Problem, TestbedError
 
@@ -165,12 +165,12 @@ def probes(server: Optional[Server], error: Optional[TestbedError], where: str) 
     """The probe of each check of the vCenter; ``server`` is None where there is no session."""
     found: Dict[str, Probe] = {"vcenter.login": partial(login, error, where)}
     if server is None:
-        return {name: found["vcenter.login"] for name in ("vcenter.login", *_ASKED)}
+        return dict.fromkeys(("vcenter.login", *_ASKED), found["vcenter.login"])
     asked: Dict[str, Probe] = {name: partial(probe, server) for name, probe in _ASKED.items()}
     return {**found, **asked}
 
 
-_ASKED = {
+_ASKED: Mapping[str, Callable[[Server], Outcome]] = {
     "vcenter.version": version,
     "vcenter.build": build,
     "vcenter.clock": clock,

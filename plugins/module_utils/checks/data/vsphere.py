@@ -29,7 +29,7 @@ OLDEST_ESXI = (
 RECOMMENDED_ESXI = "7.0.2"  # the oldest that runs hardware version 19
 # The VM's hardware version where nobody wishes for one: the newest of these that all of its hosts run.
 RECOMMENDED_HARDWARE = (20, 19)
-# Seconds by which vCenter's clock may differ from the control node's: certificates, tokens and the expiry of VMs go by it.
+# Seconds between vCenter's clock and the control node's: certificates, tokens and the expiry of VMs go by them.
 CLOCK_WARNS, CLOCK_FAILS = 30, 300
 
 _KB = (
