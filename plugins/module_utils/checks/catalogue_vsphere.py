@@ -13,8 +13,9 @@ PROVISION = "ansible-playbook playbooks/provision.yml --limit {name}"
 # wish, because an extra variable replaces the inventory's mapping.
 CYCLE = PROVISION + "{cycle}"
 ANEW = "ansible-playbook playbooks/teardown.yml --limit {name} && " + PROVISION
-# Asked as the host, whose variables hold the connection; local, because the module runs on the control node.
-FLEET = "ansible {name} -e ansible_connection=local -m nanobanana.testbed."
+# Asked as the host, whose variables hold the connection; the module runs on the control node, by the Python of Ansible.
+_HERE = "-e ansible_connection=local -e 'ansible_python_interpreter={{ ansible_playbook_python }}'"
+FLEET = "ansible {name} " + _HERE + " -m nanobanana.testbed."
 ROLE = (
     "ansible-playbook playbooks/vcenter_role.yml -e vsphere_username=ADMINISTRATOR "
     '-e "vcenter_role_principal={principal}"'
@@ -189,7 +190,13 @@ MACHINE: Tuple[Check, ...] = (
         ),
         needs=_OWN,
     ),
-    Check("vm.memory_locked", "machine", "The memory is locked to its reservation", _HOT, needs=_OWN),
+    Check(
+        "vm.memory_locked",
+        "machine",
+        "The memory is locked to its reservation",
+        _HOT,
+        needs=("vm.memory_reserved",),
+    ),
     Check(
         "vm.memory_reclaimed",
         "machine",

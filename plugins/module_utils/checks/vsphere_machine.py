@@ -119,7 +119,9 @@ def balloon(facts: MachineFacts) -> Outcome:
     if outcome.status == FAILED:
         return outcome
     beside = _key(facts, "mem.memballoon", "the balloon is off; this key beside it is for other tools")
-    return beside if beside.status == PASSED else Outcome(WARNED, beside.expected, beside.actual, beside.detail)
+    expected, actual = f"{outcome.expected}, {beside.expected}", f"{outcome.actual}, {beside.actual}"
+    status = PASSED if beside.status == PASSED else WARNED
+    return Outcome(status, expected, actual, beside.detail)
 
 
 def page_sharing(facts: MachineFacts) -> Outcome:
