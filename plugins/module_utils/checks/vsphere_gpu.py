@@ -158,10 +158,10 @@ def mmio(facts: MachineFacts) -> Outcome:
         return Outcome(NOT_APPLICABLE, detail="no device is wished whose memory is mapped above 4 GB")
     keys, user = facts.vm.extra_config, facts.wish.tweaks.extra_config
     use, size = keys.get(USE_MMIO), keys.get(MMIO_SIZE, "")
-    least = int(user[MMIO_SIZE]) if user.get(MMIO_SIZE, "").isdigit() else _window(facts)
+    least = int(user[MMIO_SIZE]) if user.get(MMIO_SIZE, "").isdecimal() else _window(facts)
     expected = f"{USE_MMIO} = TRUE, {MMIO_SIZE} of at least {least}"
     found = f"{USE_MMIO} = {use or 'not set'}, {MMIO_SIZE} = {size or 'not set'}"
-    if vmx.same(USE_MMIO, "TRUE", use) and size.strip().isdigit() and int(size) >= least:
+    if vmx.same(USE_MMIO, "TRUE", use) and size.strip().isdecimal() and int(size) >= least:
         return Outcome(PASSED, expected, found)
     return Outcome(FAILED, expected, found, "the guest cannot map the GPU's memory: its driver finds no usable device")
 

@@ -6,20 +6,20 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from typing import Callable, Dict, Mapping, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import Problem, TestbedError
 
 from .data import vsphere as data
 from .result import FAILED, NOT_APPLICABLE, PASSED, SKIPPED, WARNED, Fix, Outcome, Probe
-from .vsphere_facts import Server
+from .vsphere_facts import HostFacts, Server
 
 SHOWN = 5  # of a list in one line; the evidence has all of it
 
 
 def parse(version: str) -> Tuple[int, ...]:
     """8.0.3 as (8, 0, 3); raises ValueError for what is no version."""
-    if not re.match(r"^\d{1,6}(\.\d{1,9})*$", version):
+    if not re.match(r"^[0-9]{1,6}(\.[0-9]{1,9})*$", version):
         raise ValueError(f"'{version[:40]}' is no version")
     return tuple(int(part) for part in version.split("."))
 
@@ -70,7 +70,7 @@ def build(server: Server) -> Outcome:
     """The build of a release; one that the table does not know is no fault of the vCenter's."""
     same = [row for row in data.RELEASES if row.version == server.version]
     expected = f"build {same[0].build} or newer of {server.version}" if same else "a build number"
-    if not server.build.isdigit():
+    if not re.match(r"^[0-9]{1,12}$", server.build):
         return Outcome(WARNED, expected, server.build or "none", "this is no build number, so no release can be named")
     number = int(server.build)
     name = next((row.name for row in same if row.build == number), "")
@@ -111,34 +111,38 @@ def privileges(server: Server) -> Outcome:
 
 
 def hosts(server: Server) -> Outcome:
-    """Each host that a wish may use: it is there, and its ESXi is neither too old nor newer than its vCenter."""
+    """Each host that a wish may use: it is there, and its ESXi is one that the testbed knows."""
     expected = f"ESXi {data.OLDEST_ESXI} or newer, connected and not in maintenance mode"
     if not server.hosts:
         return Outcome(NOT_APPLICABLE, expected, detail="no wish says on which hosts its VM may run")
     evidence = {host.name: host.unusable or host.version for host in server.hosts}
-    bad = [f"{host.name} (ESXi {host.version or 'unknown'})" for host in server.hosts if _old(host.version)]
-    if bad:
-        return Outcome(FAILED, expected, listed(bad), "too old for the testbed's VMs and GPUs", evidence)
     away = [f"{host.name} ({host.unusable})" for host in server.hosts if host.unusable]
-    if len(away) == len(server.hosts):
+    there = [host for host in server.hosts if not host.unusable]
+    old, older = _below(there, data.RECOMMENDED_ESXI), _below(there, data.OLDEST_ESXI)
+    if older:
+        return Outcome(FAILED, expected, listed(older), "too old for the testbed's VMs and GPUs", evidence)
+    if not there:
         return Outcome(FAILED, expected, listed(away), "there is no host to put a VM on", evidence)
     if away:
         return Outcome(WARNED, expected, listed(away), "no VM can be put there now", evidence)
-    old = [f"{host.name} (ESXi {host.version})" for host in server.hosts if _below(host.version, data.RECOMMENDED_ESXI)]
     if old:
         detail = f"hardware version {data.RECOMMENDED_HARDWARE[-1]} needs ESXi {data.RECOMMENDED_ESXI}"
         return Outcome(WARNED, expected, listed(old), detail, evidence)
-    versions = sorted({host.version for host in server.hosts}, key=parse)
-    return Outcome(PASSED, expected, f"{len(server.hosts)} hosts with ESXi {', '.join(versions)}", evidence=evidence)
+    versions = ", ".join(sorted({host.version for host in there}, key=parse))
+    return Outcome(PASSED, expected, f"{len(there)} hosts with ESXi {versions}", evidence=evidence)
 
 
-def _old(version_of_host: str) -> bool:
-    """A host that does not say its version is away, which is told as that."""
-    return bool(version_of_host) and _below(version_of_host, data.OLDEST_ESXI)
-
-
-def _below(version_of_host: str, least: str) -> bool:
-    return not version_of_host or parse(version_of_host) < parse(least)
+def _below(found: Sequence[HostFacts], least: str) -> List[str]:
+    """Hosts with an older ESXi, and those that do not say what they run."""
+    bad = []
+    for host in found:
+        try:
+            fits = parse(host.version) >= parse(least)
+        except ValueError:
+            fits = False
+        if not fits:
+            bad.append(f"{host.name} (ESXi {host.version or 'unknown'})")
+    return bad
 
 
 def room(server: Server, kind: str) -> Outcome:
