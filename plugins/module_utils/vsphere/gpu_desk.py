@@ -50,16 +50,25 @@ DISPLAY = 0x03  # PCI base class of display controllers
 PATIENCE = 30.0  # seconds in which the other VM of a race may give a device back
 
 
-def read_inventory(content: Any, hosts: Iterable[Any]) -> Inventory:
-    """All hosts with their GPUs, and the VMs with GPU devices; only VMs on hosts with a GPU are looked at."""
+def read_inventory(content: Any, hosts: Iterable[Any], known: Iterable[VmActual] = ()) -> Inventory:
+    """All hosts with their GPUs, and the VMs with GPU devices; only VMs on hosts with a GPU are looked at.
+
+    ``known`` are VMs that were read just before: their devices, most of what there is to read, are not read again.
+    """
+    mine = {actual.moid: actual for actual in known if actual.ready}
     found: list[GpuHost] = []
     machines: dict[str, Any] = {}
     for reference, values in retrieve(content, vim.HostSystem, hosts, HOST_PROPERTIES):
         host = gpu_host(reference._moId, values)
         found.append(host)
         if host.gpus:
-            machines |= {machine._moId: machine for machine in values.get("vm") or ()}
-    holders = _holders(retrieve(content, vim.VirtualMachine, machines.values(), HOLDER_PROPERTIES))
+            machines |= {machine._moId: machine for machine in values.get("vm") or () if machine._moId not in mine}
+    holders = list(_holders(retrieve(content, vim.VirtualMachine, machines.values(), HOLDER_PROPERTIES)))
+    holders += [
+        Holder(actual.moid, actual.name, actual.host, actual.power != "poweredOff", actual.gpus)
+        for actual in mine.values()
+        if actual.gpus
+    ]
     return Inventory(tuple(found), tuple(sorted(holders, key=lambda holder: holder.name)))
 
 

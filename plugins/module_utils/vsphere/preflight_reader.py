@@ -37,7 +37,8 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.snapsho
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.wish import VmWish
 
 HOST_PROPERTIES = ("name", "datastore", "config.product", "runtime.connectionState", "runtime.inMaintenanceMode")
-VM_PROPERTIES = (*lookup.VM_PROPERTIES, "snapshot", "summary.quickStats")
+# What fleet reads of a VM, but for the guest: no check of these gates asks for that.
+VM_PROPERTIES = (*(name for name in lookup.VM_PROPERTIES if name != "guest"), "snapshot", "summary.quickStats")
 
 
 @dataclass
@@ -87,7 +88,8 @@ class Desk:
         if not self._inventory.hosts:
             hosts = [node.reference for node in self._tree.nodes.values() if node.kind == "HostSystem"]
             if any(concerned(row.wish, row.actual) for row in self.rows):
-                self._inventory = read_inventory(self._content, hosts)
+                known = [row.actual for row in self.rows if row.actual]
+                self._inventory = read_inventory(self._content, hosts, known)
             else:
                 read = lookup.retrieve(self._content, vim.HostSystem, hosts, HOST_PROPERTIES)
                 self._inventory = Inventory(tuple(gpu_host(host._moId, values) for host, values in read))
