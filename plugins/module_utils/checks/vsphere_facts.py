@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Mapping, Optional, Tuple
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.errors import Problem
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.compare import extra_config
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu import Inventory
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardware import HostLimits
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import VmActual
@@ -103,6 +105,11 @@ class MachineFacts:
     inventory: Inventory = field(default_factory=Inventory)
     candidates: frozenset[str] = frozenset()
     hosts: Tuple[HostLimits, ...] = ()
+
+    @cached_property
+    def keys(self) -> Mapping[str, str]:
+        """The VMX keys that fleet would write; several checks ask, and each of them is made of the whole wish."""
+        return extra_config(self.wish)
 
     @property
     def vm(self) -> VmActual:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Dict, List, Mapping
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import vmx
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.compare import KB_PER_GB, extra_config
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.compare import KB_PER_GB
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.data_controller import TYPES, word
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.gpu_wish import DYNAMIC_HARDWARE
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardware import UNLIMITED
@@ -133,7 +133,7 @@ def page_sharing(facts: MachineFacts) -> Outcome:
 
 def _key(facts: MachineFacts, key: str, why: str) -> Outcome:
     """A VMX key as fleet would write it; what vm_tweaks.extra_config says of it wins there, so here too."""
-    wanted, found = extra_config(facts.wish).get(key, ""), facts.vm.extra_config.get(key)
+    wanted, found = facts.keys.get(key, ""), facts.vm.extra_config.get(key)
     expected, actual = f"{key} = {wanted}", f"{key} = {found}" if found else f"no {key}"
     return Outcome(PASSED, expected, actual) if vmx.same(key, wanted, found) else _differs(expected, actual, why)
 
