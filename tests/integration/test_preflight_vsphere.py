@@ -409,3 +409,23 @@ def test_bad_input_is_one_clear_error(lab: Lab, tmp_path: Path, options: dict[st
     assert done.returncode == 2
     assert part in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_the_module_and_the_worker_tell_the_same(lab: Lab, tmp_path: Path) -> None:
+    """A task with an environment of its own goes the module's way (docs/adr/0019)."""
+    lab.fleet(wish("a", lifecycle=OFF))
+    args = {"stage": "machine", "owner": "tests", "vms": [wish("a")], "fail_on": "never", **lab.connection()}
+    tasks = []
+    for number, extra in enumerate(({}, {"environment": {"ANY": "thing"}})):
+        file = {"dest": str(tmp_path / f"{number}.json"), "content": "{{ answer.hosts | to_json }}"}
+        tasks.append({"name": "Ask", "nanobanana.testbed.preflight_vsphere": args, "register": "answer", **extra})
+        tasks.append({"name": "Show", "ansible.builtin.copy": file})
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
+    done = lab.playbook("-i", "/dev/null", str(tmp_path / "play.yml"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = [json.loads((tmp_path / f"{number}.json").read_text()) for number in (0, 1)]
+    for told in found:
+        for row in (row for target in told.values() for row in target["checks"]):
+            del row["seconds"]
+    assert found[0] == found[1]
+    assert {row["id"] for row in found[0]["a"]["checks"] if row["status"] == "failed"} == {"vm.power"}

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The catalogue of the vSphere checks, its tables, and the list of privileges: shape, and what agrees with what."""
+"""The catalogue of the vSphere checks, and the list of privileges: shape, and what agrees with what."""
 
 from __future__ import annotations
 
-import datetime
 import re
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -22,11 +20,9 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.checks.catalogu
     VCENTER,
     WISH,
 )
-from ansible_collections.nanobanana.testbed.plugins.module_utils.checks.data import vsphere as data
 from ansible_collections.nanobanana.testbed.plugins.module_utils.checks.result import Check
 from ansible_collections.nanobanana.testbed.plugins.module_utils.checks.vsphere_facts import MachineFacts, Site
 from ansible_collections.nanobanana.testbed.plugins.module_utils.checks.vsphere_privileges import Use
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import hardware
 
 from tests.unit.plugins.module_utils.checks.test_vsphere_platform import server
 from tests.unit.plugins.module_utils.checks.vsphere_examples import WISHED_STATIC, wish
@@ -52,33 +48,6 @@ def test_ids_are_there_once_and_each_has_a_probe() -> None:
     assert {check.id for check in VCENTER} == set(vsphere_server.probes(server(), None, "here"))
     assert {check.id for check in WISH} == set(vsphere_wish.probes(Site(wish())))
     assert {check.id for check in MACHINE} == set(vsphere_machine.probes(MachineFacts(wish(), "me")))
-
-
-def test_releases_go_from_old_to_new_and_name_their_source() -> None:
-    assert data.RELEASES[0].version == data.OLDEST_VCENTER
-    for row in data.RELEASES:
-        assert len(row.source) > 10
-        assert row.build > 10_000_000
-        assert datetime.date.fromisoformat(row.date) > datetime.date(2021, 1, 1)
-        assert row.name.startswith(row.version[:3])
-    for older, newer in pairwise(data.RELEASES):
-        assert vsphere_server.parse(older.version) <= vsphere_server.parse(newer.version)
-        if older.version == newer.version:
-            assert older.build < newer.build
-            assert older.date <= newer.date
-    assert len({row.build for row in data.RELEASES}) == len(data.RELEASES)
-
-
-def test_hardware_versions_go_from_old_to_new_with_the_esxi_that_runs_them() -> None:
-    def number(text: str) -> tuple[float, ...]:
-        return tuple(float(part) for part in text.replace("U", "").split())
-
-    for (older, before), (newer, after) in pairwise(hardware.HARDWARE_VERSIONS.items()):
-        assert older < newer
-        assert number(before) < number(after)
-    assert set(data.RECOMMENDED_HARDWARE) <= set(hardware.HARDWARE_VERSIONS)
-    assert list(data.RECOMMENDED_HARDWARE) == sorted(data.RECOMMENDED_HARDWARE, reverse=True)
-    assert data.CLOCK_WARNS < data.CLOCK_FAILS
 
 
 def test_every_optional_privilege_of_the_role_has_its_rule() -> None:
