@@ -15,7 +15,7 @@ PYTHON ?= python3
 ARGS ?=
 ROLE ?=
 
-.PHONY: help setup lock demo test lint unit integration machines molecule acceptance bench-fleet bench-lab bench-configure lab-up lab-down site clean
+.PHONY: help setup lock demo test lint unit integration machines molecule acceptance bench-fleet bench-lab bench-configure bench-preflight lab-up lab-down site clean
 
 help: ## Show the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -81,6 +81,10 @@ bench-lab: setup ## From power-on to the first login, with each kind of guest (5
 bench-configure: setup ## Three hosts from bare clones, again, and a role's task beside a ping on 20 hosts (15 minutes)
 	@$(BIN)/python -m lab setup
 	@PYTHONPATH=.collections $(BIN)/python -m tests.bench.configure $(ARGS)
+
+bench-preflight: setup ## The vSphere checks of 100 VMs on the lab, without the login (2 minutes)
+	@$(BIN)/python -m lab setup
+	@PYTHONPATH=.collections $(BIN)/python -m tests.bench.preflight $(ARGS)
 
 acceptance: setup ## Read-only checks of a real vCenter; ARGS='-i inventories/NAME', default inventories/production
 	@$(BIN)/ansible-playbook $(if $(filter -i --inventory%,$(ARGS)),,-i inventories/production) playbooks/acceptance.yml $(ARGS)

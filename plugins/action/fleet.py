@@ -7,8 +7,8 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import wish
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.customization import userdata_text
 from ansible_collections.nanobanana.testbed.plugins.plugin_utils.driving import DrivingAction
+from ansible_collections.nanobanana.testbed.plugins.plugin_utils.userdata import as_text
 
 
 class ActionModule(DrivingAction):
@@ -31,13 +31,4 @@ def _checked(state: str, vms: list[dict[str, Any]]) -> list[dict[str, Any]]:
     if state == "absent":
         return [{"name": name, "lifecycle": {"shutdown_seconds": patience[name]}} for name in names]
     wish.parse_wishes(vms if state == "present" else wish.with_wish(vms))
-    return [_as_text(vm) for vm in vms]
-
-
-def _as_text(vm: dict[str, Any]) -> dict[str, Any]:
-    """User data as one text: the module can then hide it as a whole wherever arguments are shown."""
-    customization = dict(vm.get("customization") or {})
-    if not customization:
-        return vm
-    customization["userdata"] = userdata_text(customization.get("userdata"))
-    return vm | {"customization": customization}
+    return [as_text(vm) for vm in vms]

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -50,16 +50,25 @@ DISPLAY = 0x03  # PCI base class of display controllers
 PATIENCE = 30.0  # seconds in which the other VM of a race may give a device back
 
 
-def read_inventory(content: Any, hosts: Iterable[Any]) -> Inventory:
-    """All hosts with their GPUs, and the VMs with GPU devices; only VMs on hosts with a GPU are looked at."""
+def read_inventory(content: Any, hosts: Iterable[Any], known: Iterable[VmActual] = ()) -> Inventory:
+    """All hosts with their GPUs, and the VMs with GPU devices; only VMs on hosts with a GPU are looked at.
+
+    ``known`` are VMs that were read just before: their devices, most of what there is to read, are not read again.
+    """
+    mine = {actual.moid: actual for actual in known if actual.ready}
     found: list[GpuHost] = []
     machines: dict[str, Any] = {}
     for reference, values in retrieve(content, vim.HostSystem, hosts, HOST_PROPERTIES):
         host = gpu_host(reference._moId, values)
         found.append(host)
         if host.gpus:
-            machines |= {machine._moId: machine for machine in values.get("vm") or ()}
-    holders = _holders(retrieve(content, vim.VirtualMachine, machines.values(), HOLDER_PROPERTIES))
+            machines |= {machine._moId: machine for machine in values.get("vm") or () if machine._moId not in mine}
+    holders = list(_holders(retrieve(content, vim.VirtualMachine, machines.values(), HOLDER_PROPERTIES)))
+    holders += [
+        Holder(actual.moid, actual.name, actual.host, actual.power != "poweredOff", actual.gpus)
+        for actual in mine.values()
+        if actual.gpus
+    ]
     return Inventory(tuple(found), tuple(sorted(holders, key=lambda holder: holder.name)))
 
 
@@ -260,19 +269,7 @@ class GpuDesk:
         return (node for node in self._tree.nodes.values() if node.kind == "HostSystem")
 
     def _need(self, wish: VmWish, actual: VmActual | None, place: Place) -> Need:
-        pool = self._tree.nodes[place.pool._moId]
-        cluster = next((node for node in self._tree.ancestors(pool) if "ComputeResource" in node.kind), None)
-        hosts = {node.reference._moId for node in self._hosts() if cluster and node.parent == cluster.reference._moId}
-        where = f"a host of cluster '{cluster.name}'" if cluster else "a host"
-        if place.host is not None:
-            hosts, where = {place.host._moId}, f"host '{self._tree.nodes[place.host._moId].name}'"
-        if place.datastore is not None:
-            store = place.datastore._moId
-            hosts = {host.moid for host in self._read().hosts if host.moid in hosts and store in host.datastores}
-        if actual is None:
-            return Need(wish.name, wish.gpu, frozenset(hosts), where)
-        on = actual.power != "poweredOff" and wish.lifecycle.power != "off"
-        return Need(wish.name, wish.gpu, frozenset(hosts), where, actual.moid, actual.host, actual.gpus, on)
+        return need_of(self._tree, self._read, wish, actual, place)
 
     def _located(self, pick: Pick) -> Pick:
         """The static backing needs the id of the host's system, which only the host's own offer tells."""
@@ -289,6 +286,26 @@ class GpuDesk:
         target = parent.environmentBrowser.QueryConfigTarget(reference)
         offered = (target.pciPassthrough or ()) if target else ()
         return {item.pciDevice.id.lower(): item.systemId for item in offered}
+
+
+def need_of(
+    tree: Tree, inventory: Callable[[], Inventory], wish: VmWish, actual: VmActual | None, place: Place
+) -> Need:
+    """What one VM wants and where it may live; hosts that do not see its datastore are none for it."""
+    pool = tree.nodes[place.pool._moId]
+    cluster = next((node for node in tree.ancestors(pool) if "ComputeResource" in node.kind), None)
+    nodes = [node for node in tree.nodes.values() if node.kind == "HostSystem"]
+    hosts = {node.reference._moId for node in nodes if cluster and node.parent == cluster.reference._moId}
+    where = f"a host of cluster '{cluster.name}'" if cluster else "a host"
+    if place.host is not None:
+        hosts, where = {place.host._moId}, f"host '{tree.nodes[place.host._moId].name}'"
+    if place.datastore is not None:
+        store = place.datastore._moId
+        hosts = {host.moid for host in inventory().hosts if host.moid in hosts and store in host.datastores}
+    if actual is None:
+        return Need(wish.name, wish.gpu, frozenset(hosts), where)
+    on = actual.power != "poweredOff" and wish.lifecycle.power != "off"
+    return Need(wish.name, wish.gpu, frozenset(hosts), where, actual.moid, actual.host, actual.gpus, on)
 
 
 def _slots(actual: VmActual) -> set[Slot]:

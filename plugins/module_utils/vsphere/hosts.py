@@ -43,10 +43,13 @@ class HostBook:
         pool = next(retrieve(self._content, vim.ResourcePool, [place.pool], ["owner"]), None)
         if pool is None:
             return []
-        owner = pool[1]["owner"]
-        if owner._moId not in self._clusters:
-            self._clusters[owner._moId] = self._read(owner)
-        hosts = self._clusters[owner._moId]
+        return self.of_cluster(pool[1]["owner"], place)
+
+    def of_cluster(self, cluster: Any, place: Place) -> list[HostLimits]:
+        """The same where the pool's cluster is known."""
+        if cluster._moId not in self._clusters:
+            self._clusters[cluster._moId] = self._read(cluster)
+        hosts = self._clusters[cluster._moId]
         if place.host is not None:
             return [limits for key, limits in hosts.items() if key == place.host._moId]
         return list(hosts.values())
