@@ -14,8 +14,9 @@ options:
     description:
       - The wanted VMs. An inventory writes each field as a variable with the prefix C(vm_), and
         P(nanobanana.testbed.wishes#filter) collects them.
-      - With O(state=absent) only O(vms[].name) counts. With O(state=gathered) the rest may be left out; where it is
-        given, it names the disks and says which address counts.
+      - With O(nanobanana.testbed.fleet#module:state=absent) only O(vms[].name) counts. With
+        O(nanobanana.testbed.fleet#module:state=gathered) the rest may be left out; where it is given, it names the disks and
+        says which address counts.
     type: list
     elements: dict
     default: []
@@ -356,7 +357,8 @@ options:
           shutdown_seconds:
             description:
               - How long a guest with VMware Tools may take to shut down, before it is switched off. V(0) switches it off at
-                once. Counts for every power-off, also with O(state=absent) and O(state=rebooted).
+                once. Counts for every power-off, also with O(nanobanana.testbed.fleet#module:state=absent) and
+                O(nanobanana.testbed.fleet#module:state=rebooted).
             type: int
             default: 60
           wait_seconds:
