@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 from xml.etree import ElementTree
 
 from .host import Completed, Once, shown
@@ -152,7 +152,8 @@ def parse_memory(text: str) -> List[Memory]:
     The frame buffers of MIG devices stand deeper than those of the GPUs, and are left out.
     """
     found: List[Memory] = []
-    section, figures = "", {}
+    section = ""
+    figures: Dict[str, Optional[int]] = {}
     for line in text[:LARGEST].splitlines():
         heading = re.match(r"^ {4}(\S[^:]{0,80})$", line)
         if heading or re.match(r"^GPU [0-9A-Fa-f:.]{5,20}$", line):

@@ -137,6 +137,16 @@ def test_a_corrupted_wheel_is_refused_and_the_next_run_mends_it(guest: Guest) ->
     guest.whole()
 
 
+def test_files_that_are_gone_come_back_when_asked_for_anew(guest: Guest) -> None:
+    guest.whole()
+    next(guest.venv.glob("lib/python*/site-packages/dependency.py")).unlink()
+    # pip's books still have it.
+    status, said = guest.run("install")
+    assert (status, "No module named 'dependency'" in said) == (1, True)
+    assert guest.run("install", reinstall=True) == (0, "")
+    assert guest.run("prove") == (0, "")
+
+
 def test_a_killed_install_is_done_again(guest: Guest, tmp_path: Path) -> None:
     # pip waits when it starts, and is killed there with its parent.
     started = tmp_path / "started"
