@@ -99,7 +99,8 @@ def judge(
     """
     rows = [row for target, answer in hosts.items() for row in _rows(stage, target, answer)]
     rows += [_no_answer(stage, target, {}) for target in expected if target not in hosts]
-    uses = tuple(_use(waiver, rows, today, inventory) for waiver in waivers if known.get(waiver.check) == stage)
+    asked = [waiver for waiver in waivers if known.get(waiver.check) == stage]
+    uses = tuple(_use(waiver, rows, today, inventory) for waiver in _without_renewed(asked, today))
     rows = _excused([_waived(row, uses) for row in rows])
     rows += [_about(use) for use in uses if use.state in (EXPIRED, UNUSED)]
     facts = {target: answer["facts"] for target, answer in hosts.items() if isinstance(answer.get("facts"), Mapping)}
@@ -144,7 +145,8 @@ def _row(target: str, check: Mapping[str, Any]) -> Row:
     status, detail = str(check.get("status", "")), ""
     if status not in STATUSES:
         status, detail = FAILED, f"the check answered with the unknown status '{status}'; report this"
-    row = Row(target, id=str(check.get("id", "")), status=status, **{name: str(check.get(name, "")) for name in texts})
+    words: Dict[str, Any] = {name: str(check.get(name, "")) for name in texts}
+    row = Row(target, id=str(check.get("id", "")), status=status, **words)
     mend, evidence, seconds = check.get("mend"), check.get("evidence"), check.get("seconds")
     return replace(
         row,
@@ -169,6 +171,12 @@ def _no_answer(stage: str, target: str, answer: Mapping[str, Any]) -> Row:
         fix=f"Mend that, or look at it more closely. Type: {command}",
         mend={"run": command, "where": CONTROL, "automatic": False},
     )
+
+
+def _without_renewed(waivers: Sequence[Waiver], today: datetime.date) -> List[Waiver]:
+    """Without expired entries that stand beside a valid one for the same: they harm nobody."""
+    valid = {(waiver.check, waiver.hosts) for waiver in waivers if not waiver.expired(today)}
+    return [waiver for waiver in waivers if not waiver.expired(today) or (waiver.check, waiver.hosts) not in valid]
 
 
 def _use(waiver: Waiver, rows: Sequence[Row], today: datetime.date, inventory: Collection[str]) -> Use:
