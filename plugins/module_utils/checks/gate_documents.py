@@ -47,12 +47,7 @@ def as_dict(verdict: Verdict) -> Dict[str, Any]:
             for target, rows in verdict.targets.items()
         },
         "waivers": [
-            {
-                **asdict(use.waiver),
-                "until": use.waiver.until.isoformat(),
-                "state": use.state,
-                "covers": list(use.covers),
-            }
+            {**vars(use.waiver), "until": str(use.waiver.until), "state": use.state, "covers": list(use.covers)}
             for use in verdict.uses
         ],
     }
