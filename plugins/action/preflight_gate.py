@@ -27,8 +27,10 @@ SPEC: dict[str, dict[str, Any]] = {
     "expected": {"type": "list", "elements": "str", "default": []},
     "waivers": {"type": "list", "elements": "raw", "default": []},
     "artifacts_dir": {"type": "path"},
+    "advisory": {"type": "bool", "default": False},
     "fail_on": {"type": "str", "default": "failed", "choices": ["failed", "never"]},
 }
+ADVICE = "\n\nCheck mode: nothing was made or configured before this gate, so it does not stop the run."
 
 
 class ActionModule(ActionBase):
@@ -47,9 +49,10 @@ class ActionModule(ActionBase):
         except TestbedError as error:
             return result | {"failed": True, "msg": str(error), "error_code": error.error_code}
         result |= as_dict(verdict) | {"stage": verdict.stage, "files": files, "mends": gate.mends(verdict)}
-        shut = verdict.word == gate.SHUT
-        result |= {"changed": False, "msg": table(verdict)}
-        return result | ({"failed": True} if shut and args["fail_on"] == "failed" else {})
+        advised = verdict.word == gate.SHUT and args["advisory"]
+        result |= {"changed": False, "advisory": args["advisory"], "msg": table(verdict) + ADVICE * advised}
+        fails = verdict.word == gate.SHUT and not advised and args["fail_on"] == "failed"
+        return result | ({"failed": True} if fails else {})
 
 
 def _judged(args: dict[str, Any], inventory: list[str]) -> gate.Verdict:

@@ -55,6 +55,10 @@ options:
   artifacts_dir:
     description: Where C(preflight-STAGE.json) and C(preflight-STAGE.xml) (JUnit) are written. Nothing is written without it.
     type: path
+  advisory:
+    description: Whether a shut gate only says so, because in check mode nothing was done that could open it.
+    type: bool
+    default: false
   fail_on:
     description: Whether a shut gate fails the task, or only says so in RV(verdict).
     type: str
@@ -82,6 +86,10 @@ verdict:
   description: V(open) or V(shut).
   returned: always
   type: str
+advisory:
+  description: The option of that name.
+  returned: always
+  type: bool
 only_expired:
   description: Whether nothing but waivers that ran out keeps the gate shut.
   returned: always

@@ -36,9 +36,9 @@ FOR_ALL = TaskFailed(1, "h", "Make vCenter match the wish", "no", for_all=True)
     ("seen", "expected"),
     [
         ({}, ("no_run", "nothing ran on this host")),
-        ({"checks": [WARNED, PASSED]}, ("warned", "2 checks, 1 warned")),
-        ({"checks": [PASSED], "tests": (Test("A", "passed"),)}, ("passed", "1 check; 1 of 1 test passed")),
-        ({"checks": [WARNED, FAILED, BLOCKED]}, ("failed", "model.import: ImportError: x")),
+        ({"gates": {"guest": [WARNED, PASSED]}}, ("warned", "2 checks, 1 warned")),
+        ({"gates": {"guest": [PASSED]}, "tests": (Test("A", "passed"),)}, ("passed", "1 check; 1 of 1 test passed")),
+        ({"gates": {"guest": [WARNED, FAILED, BLOCKED]}}, ("failed", "model.import: ImportError: x")),
         (
             {"tests": (Test("A", "passed"), Test("B", "skipped", 0.0, "a container"))},
             ("passed", "1 of 1 test passed, 1 skipped"),
@@ -131,6 +131,7 @@ def test_a_bad_run_fails_and_says_where(bad_run: Any) -> None:
     assert [(stage.name, stage.status) for stage in report.stages] == [
         ("platform", "passed"),
         ("provision", "passed"),
+        ("machine", "no_run"),
         ("configure", "passed"),
         ("guest", "failed"),
         ("verify", "failed"),
@@ -146,6 +147,7 @@ def test_times_of_stages_and_tasks_add_up(good_run: Any) -> None:
     assert {stage.name: round(stage.seconds, 1) for stage in report.stages} == {
         "platform": 1.2,
         "provision": 11.8,
+        "machine": 0.0,
         "configure": 34.0,
         "guest": 6.0,
         "verify": 7.4,
@@ -212,9 +214,9 @@ def test_only_a_run_of_the_testbed_is_worth_a_report() -> None:
     assert all(build.happened([*plain, event]) for event in (FleetRan(""), GateRan("h", ()), SuiteRan("h", 0)))
 
 
-def test_every_run_writes_all_five_documents_with_the_same_head(bad_run: Any) -> None:
+def test_every_run_writes_all_six_documents_with_the_same_head(bad_run: Any) -> None:
     texts = documents.documents(bad_run.report())
-    assert set(texts) == {"platform.json", "provision.json", "guest.json", "verify.json", "run.json"}
+    assert set(texts) == {f"{name}.json" for name in ("platform", "provision", "machine", "guest", "verify", "run")}
     found = {name: json.loads(text) for name, text in texts.items()}
     for name, document in found.items():
         assert (document["schema"], document["run_id"], document["stage"]) == (1, "20261121-064512-3fa2", name[:-5])
