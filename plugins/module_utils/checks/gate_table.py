@@ -18,6 +18,7 @@ MOST_LINES = 20
 LABEL = 10
 # A word of a shell's command: nothing is broken within quotes.
 _WORD = re.compile(r"""(?:[^\s'"\\]|\\.|'[^']*'|"(?:[^"\\]|\\.)*")+""")
+_TERMINAL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _ORDER = {FAILED: 0, WARNED: 1}
 
 
@@ -31,9 +32,7 @@ class Group:
 
 def table(verdict: Verdict, width: int = WIDTH) -> str:
     """What the operator reads: all of it where the gate is shut; warnings in a line each where it is open."""
-    if not verdict.rows:
-        return f"{headline(verdict)} Nothing was asked."
-    parts = [headline(verdict)]
+    parts = ["\n".join(_wrapped("", headline(verdict), width, 2))]
     if verdict.word == SHUT:
         found = groups(verdict.rows)
         parts += ["\n".join(_block(group, width)) for group in found]
@@ -48,11 +47,12 @@ def table(verdict: Verdict, width: int = WIDTH) -> str:
 
 def headline(verdict: Verdict) -> str:
     """'Guest gate: shut. 2 checks failed on 1 of 3 targets: 40 passed, 1 warned, 2 failed.'"""
-    sums = counts(verdict.rows)
-    words = ", ".join(f"{number} {status.replace('_', ' ')}" for status, number in sums.items() if number)
-    shut = [target for target, rows in verdict.targets.items() if worst(rows) == FAILED]
-    where = f"{len(shut)} of {len(verdict.targets)} targets failed" if shut else f"{len(verdict.targets)} targets"
-    return f"{verdict.stage.capitalize()} gate: {verdict.word}. {where}; checks: {words or 'none'}."
+    begin = f"{verdict.stage.capitalize()} gate: {verdict.word}."
+    if not verdict.rows:
+        return f"{begin} No target was asked."
+    shut = sum(worst(rows) == FAILED for rows in verdict.targets.values())
+    targets = f"{len(verdict.targets)} target{'' if len(verdict.targets) == 1 else 's'}"
+    return f"{begin} {f'{shut} of {targets} failed' if shut else targets}; checks: {_counted(verdict.rows)}."
 
 
 def groups(rows: Iterable[Row]) -> List[Group]:
@@ -113,7 +113,7 @@ def _fix(row: Row, width: int) -> List[str]:
     if not run or not row.fix.endswith(run):
         return _wrapped(f"  {'fix':<{LABEL}}", row.fix, width) if row.fix else []
     indent = " " * (LABEL + 2)
-    commands = [part for line in run.splitlines() for part in command_lines(line, width - len(indent))]
+    commands = [part for line in run.splitlines() for part in command_lines(_printable(line), width - len(indent))]
     return _wrapped(f"  {'fix':<{LABEL}}", row.fix[: -len(run)], width) + [indent + line for line in commands]
 
 
@@ -144,11 +144,20 @@ def _targets(verdict: Verdict, width: int) -> List[str]:
     column = max((len(target) for target in shown), default=0)
     lines = []
     for target, rows in shown.items():
-        words = ", ".join(f"{number} {status.replace('_', ' ')}" for status, number in counts(rows).items() if number)
-        lines += _wrapped(f"{target:<{column}}  ", words, width)
+        lines += _wrapped(f"{target:<{column}}  ", _counted(rows), width)
     if rest := len(by_target) - len(shown):
         lines.append(f"{rest} other targets: nothing that shuts the gate")
     return lines
+
+
+def _counted(rows: Iterable[Row]) -> str:
+    return ", ".join(f"{number} {status.replace('_', ' ')}" for status, number in counts(rows).items() if number)
+
+
+def _printable(text: str) -> str:
+    """On one line, without what would move a terminal's cursor or colour it."""
+    plain = "".join(letter if letter.isprintable() else " " for letter in _TERMINAL.sub("", text))
+    return " ".join(plain.split())
 
 
 def _wrapped(head: str, text: str, width: int, hang: int = -1) -> List[str]:
@@ -156,7 +165,6 @@ def _wrapped(head: str, text: str, width: int, hang: int = -1) -> List[str]:
     indent = " " * (len(head) if hang < 0 else hang)
     if len(indent) > width // 2:
         indent = "  "
-    clean = " ".join(text.split())
     return textwrap.wrap(
-        head + clean, width, subsequent_indent=indent, break_on_hyphens=False, drop_whitespace=True
+        head + _printable(text), width, subsequent_indent=indent, break_on_hyphens=False, drop_whitespace=True
     ) or [head.rstrip()]
