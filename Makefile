@@ -15,7 +15,7 @@ PYTHON ?= python3
 ARGS ?=
 ROLE ?=
 
-.PHONY: help setup lock demo test lint unit integration machines molecule acceptance bench-fleet bench-lab bench-configure lab-up lab-down site clean
+.PHONY: help preflight setup lock demo test lint unit integration machines molecule acceptance bench-fleet bench-lab bench-configure lab-up lab-down site clean
 
 help: ## Show the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,10 @@ lab-down: setup ## Stop the lab and remove everything it made
 
 site: setup ## ansible-playbook site.yml $(ARGS) in the project's environment
 	@$(BIN)/ansible-playbook site.yml $(ARGS)
+
+# Scripts that want the code call tools/preflight.py: GNU make ends with 2 whatever a recipe ends with.
+preflight: setup ## The three gates, ARGS for ansible-playbook; its last line names the exit code of tools/preflight.py
+	@$(BIN)/python tools/preflight.py $(ARGS)
 
 test: lint ## Everything: linters, unit, integration, site.yml on a fresh lab, QEMU machines
 	@$(BIN)/python -m lab setup --guests all

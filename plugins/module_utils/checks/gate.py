@@ -158,7 +158,6 @@ def _row(target: str, check: Mapping[str, Any]) -> Row:
 
 
 def _no_answer(stage: str, target: str, answer: Mapping[str, Any]) -> Row:
-    said = str(answer.get("msg") or "").strip()[:MESSAGE_LIMIT]
     command = f"ansible-playbook playbooks/preflight_{stage}.yml --limit {target} -vvv"
     return Row(
         target,
@@ -167,10 +166,18 @@ def _no_answer(stage: str, target: str, answer: Mapping[str, Any]) -> Row:
         status=FAILED,
         expected=f"an answer to the checks of the {stage} stage",
         actual="unreachable" if answer.get("unreachable") else "no answer",
-        detail=said or "it failed or became unreachable before it was asked: the run's output above says why",
+        detail=_said(answer) or "it failed or became unreachable before it was asked: the run's output says why",
         fix=f"Mend that, or look at it more closely. Type: {command}",
         mend={"run": command, "where": CONTROL, "automatic": False},
     )
+
+
+def _said(answer: Mapping[str, Any]) -> str:
+    """Ansible's message, and of a module that broke the last thing that it wrote."""
+    wrote = [str(answer.get(name) or "").strip() for name in ("module_stderr", "module_stdout")]
+    last = next((text.splitlines()[-1] for text in wrote if text), "")
+    parts = [part for part in (str(answer.get("msg") or "").strip(), last) if part]
+    return ": ".join(dict.fromkeys(parts))[:MESSAGE_LIMIT]
 
 
 def _without_renewed(waivers: Sequence[Waiver], today: datetime.date) -> List[Waiver]:

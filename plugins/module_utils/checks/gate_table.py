@@ -12,8 +12,8 @@ from typing import Any, Dict, Iterable, List, Sequence, Tuple
 from .gate import SHUT, Row, Verdict, counts, worst
 from .result import BLOCKED, FAILED, WARNED
 
-# Ansible shows a message four columns further right; together that stays within 120 columns.
-WIDTH = 114
+# Ansible shows a message eight columns further right; together that stays within 120 columns.
+WIDTH = 112
 MOST_LINES = 20
 LABEL = 10
 # A word of a shell's command: nothing is broken within quotes.

@@ -82,8 +82,9 @@ def _good(seen: Seen) -> tuple[str, str]:
         return SKIPPED, NOT_CREATED
     if not seen.ended and not (seen.gates.get("guest") or seen.tests or seen.suite_status == 0):
         return NO_RUN, "the run ended before this host was checked"
-    if worst(check.counts_as for check in seen.checks) == WARNED:
-        return WARNED, _counts(seen)
+    status = worst(check.counts_as for check in seen.checks)
+    if status in (WARNED, BLOCKED):
+        return status, _counts(seen)
     if seen.checks or seen.tests or seen.suite_status == 0:
         return PASSED, _counts(seen)
     if seen.vm or seen.stats.get("ok"):

@@ -78,6 +78,17 @@ def test_nothing_asked_is_an_open_gate_that_says_nothing() -> None:
         ({"h": {"checks": []}}, "no answer", "it failed"),
         ({"h": {"checks": "text"}}, "no answer", "it failed"),
         ({"h": {"msg": "MODULE FAILURE: Segmentation fault"}}, "no answer", "MODULE FAILURE: Segmentation fault"),
+        (
+            {
+                "h": {
+                    "msg": "No start of json char found",
+                    "module_stderr": "Traceback\nMemoryError\n",
+                    "module_stdout": "x",
+                }
+            },
+            "no answer",
+            "No start of json char found: MemoryError",
+        ),
         ({"h": {"unreachable": True, "msg": "Connection timed out"}}, "unreachable", "Connection timed out"),
     ],
 )

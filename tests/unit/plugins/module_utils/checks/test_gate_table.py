@@ -101,14 +101,14 @@ def test_nothing_is_wider_than_a_terminal() -> None:
         lines = table(verdict(*rows), width).splitlines()
         commands = [line for line in lines if "--limit" in line or line.strip().startswith("nb-000,")]
         assert max(len(line) for line in lines if line not in commands) <= width
-    assert WIDTH + 4 <= 120
+    assert WIDTH + 8 <= 120
 
 
 @pytest.mark.parametrize(
     "command",
     [
         "swapoff -a",
-        "ansible all -m nanobanana.testbed.fleet_snapshot -a 'name=\"before it\" state=absent' -e \"x='a b'\" --limit nb",
+        "ansible all -m fleet_snapshot -a 'name=\"before it\" state=absent' -e \"x='a b'\" --limit nb",
         r"find /var/cache/a\ folder -mindepth 1 -delete && mount /srv/nano-banana && systemctl restart nb.service",
         "kill 1",
     ],
