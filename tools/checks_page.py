@@ -6,21 +6,18 @@ With `--check` it writes nothing and ends with 1 when the page is stale.
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/reference/checks.md"
-CHECKS = "ansible_collections.nanobanana.testbed.plugins.module_utils.checks"
 sys.path[:0] = [str(ROOT / ".collections")]
 
+from ansible_collections.nanobanana.testbed.plugins.module_utils.checks.catalogue import CATALOGUE  # noqa: E402 - path
 from ansible_collections.nanobanana.testbed.plugins.module_utils.checks.causes import CAUSES, Cause  # noqa: E402 - path
 from ansible_collections.nanobanana.testbed.plugins.module_utils.checks.result import STAGES, Check, Fix  # noqa: E402
 
-# Which module holds which rows; a stage without a module yet is left out of the page.
-ROWS = (("catalogue_vsphere", "PLATFORM"), ("catalogue_vsphere", "MACHINE"), ("catalogue_guest", "GUEST"))
 TITLES = {
     "platform": "The platform gate: before anything is created",
     "machine": "The machine gate: after the VMs are made, before a guest is touched",
@@ -42,15 +39,6 @@ CAUSES_HEAD = """## Known causes
 A failure's text and the facts about the host are compared with these, in this order, and the first that fits is named.
 Those with a trap are exercises: `make preflight-drill TRAP=name`, see [the five traps](../how-to/the-five-traps.md).
 """
-
-
-def catalogue() -> list[Check]:
-    """Every row that there is. Raises ImportError only for a catalogue that is there and broken."""
-    found: list[Check] = []
-    for module, name in ROWS:
-        if (ROOT / f"plugins/module_utils/checks/{module}.py").exists():
-            found += getattr(importlib.import_module(f"{CHECKS}.{module}"), name)
-    return found
 
 
 def page(checks: Iterable[Check], causes: Iterable[Cause]) -> str:
@@ -115,7 +103,7 @@ def _cell(text: str) -> str:
 
 def main(arguments: list[str]) -> int:
     """Write the page, or with --check compare it; returns the exit status."""
-    wanted = page(catalogue(), CAUSES.values())
+    wanted = page(CATALOGUE, CAUSES.values())
     if "--check" in arguments:
         if PAGE.exists() and PAGE.read_text() == wanted:
             return 0

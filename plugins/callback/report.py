@@ -16,7 +16,7 @@ description:
     begins; playbooks read both by P(ansible.builtin.env#lookup).
   - Ends the run's output with one line for each host and the path of the report. Of more than 20 hosts it shows those
     that failed, were blocked or did not run, and one line that counts the others.
-  - Writes nothing for a run in which neither M(nanobanana.testbed.fleet) nor M(nanobanana.testbed.preflight_guest) nor the
+  - Writes nothing for a run in which neither M(nanobanana.testbed.fleet) nor M(nanobanana.testbed.preflight_gate) nor the
     testinfra suite took part.
   - A report that cannot be written is a warning and never fails the run.
 author:
@@ -61,7 +61,7 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.report.model im
 
 RUN_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 FLEET = "nanobanana.testbed.fleet"
-GATE = "nanobanana.testbed.preflight_guest"
+GATE = "nanobanana.testbed.preflight_gate"
 COMMAND = "ansible.builtin.command"
 COLOURS = {"passed": "green", "warned": "yellow", "failed": "red", "blocked": "purple"}
 
@@ -165,10 +165,9 @@ class CallbackModule(CallbackBase):
         for answer in events.answers(result.result):
             if action == FLEET:
                 self._events.append(events.fleet_ran(answer, self._fleet_stage(result)))
-                continue
-            host = result.host.get_name()
-            found = events.gate_ran(answer, host) if action == GATE else self._suite_ran(answer)
-            if found:
+            elif action == GATE:
+                self._events += events.gate_ran(answer)
+            elif found := self._suite_ran(answer):
                 self._events.append(found)
 
     def _suite_ran(self, answer: Mapping[str, Any]) -> events.SuiteRan | None:

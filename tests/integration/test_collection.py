@@ -15,7 +15,7 @@ import pytest
 from tests.integration.conftest import BIN, ROOT
 
 PLUGINS = {
-    "module": ["fleet", "preflight_guest", "preflight_inventory"],
+    "module": ["fleet", "preflight_gate", "preflight_guest", "preflight_inventory"],
     "filter": ["wishes"],
     "callback": ["report"],
     "inventory": ["owned"],

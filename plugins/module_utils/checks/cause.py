@@ -8,16 +8,23 @@ import re
 from dataclasses import dataclass
 from typing import Any, Callable, Mapping, Optional, Pattern
 
-from .result import Fix
+from .result import GUEST, Fix
 
 Facts = Mapping[str, Any]
 CONFIGURE = "ansible-playbook playbooks/configure.yml --limit {name}"
 # Brings back what pip believes to be installed.
 REINSTALL = f"{CONFIGURE} -e model_reinstall=true"
-# What does not belong into an environment only goes with it.
-ANEW = f"ansible {{name}} -b -m ansible.builtin.file -a 'path={{venv}} state=absent' && {CONFIGURE}"
 PROVISION = "ansible-playbook playbooks/provision.yml --limit {name}"
-REBOOT = "ansible {name} -b -m ansible.builtin.reboot"
+
+
+def reboot(text: str) -> Fix:
+    """Restart the guest."""
+    return Fix(text, "systemctl reboot", GUEST)
+
+
+def anew(text: str) -> Fix:
+    """Make the environment anew: what does not belong into it only goes with it."""
+    return Fix(f"{text} Take the environment away, then type: {CONFIGURE}.", "rm -rf {venv}", GUEST)
 
 
 @dataclass(frozen=True)

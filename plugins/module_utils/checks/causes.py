@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Mapping, Optional, Tuple
 
-from .cause import ANEW, REINSTALL, Cause, Rule, word
+from .cause import REINSTALL, Cause, Rule, anew, word
 from .causes_gpu import GPU_RULES
 from .causes_model import PICTURE_RULES, PYTHON_RULES, SYSTEM_RULES
 from .causes_platform import LAST_RULES, PLATFORM_RULES
@@ -28,12 +28,8 @@ RULES: Tuple[Rule, ...] = (
 CAUSES: Mapping[str, Cause] = {rule.cause.id: rule.cause for rule in RULES}
 
 
-# The same orders for a guest that speaks PowerShell. What is installed there is not installed again: it is made anew.
-_WINDOWS = (
-    (REINSTALL, ANEW),
-    ("-b -m ansible.builtin.file", "-m ansible.windows.win_file"),
-    ("-b -m ansible.builtin.reboot", "-m ansible.windows.win_reboot"),
-)
+# The same orders for a guest that speaks PowerShell.
+_WINDOWS = {"rm -rf {venv}": "Remove-Item -Recurse -Force '{venv}'", "systemctl reboot": "Restart-Computer -Force"}
 
 
 def diagnose(text: str, facts: Optional[Mapping[str, Any]] = None) -> Optional[Cause]:
@@ -50,8 +46,6 @@ def diagnose(text: str, facts: Optional[Mapping[str, Any]] = None) -> Optional[C
 
 
 def for_windows(cause: Cause) -> Cause:
-    """The cause with the orders that a Windows guest knows."""
-    run = cause.fix.run
-    for linux, windows in _WINDOWS:
-        run = run.replace(linux, windows)
-    return replace(cause, fix=replace(cause.fix, run=run))
+    """The cause with the orders that a Windows guest knows. What is installed there is not installed again."""
+    fix = anew(cause.fix.text) if cause.fix.run == REINSTALL else cause.fix
+    return replace(cause, fix=replace(fix, run=_WINDOWS.get(fix.run, fix.run)))

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Tuple
 
-from .cause import CONFIGURE, PROVISION, REBOOT, Cause, Facts, Rule, word, words
+from .cause import CONFIGURE, PROVISION, Cause, Facts, Rule, reboot, word, words
 from .causes_xid import OTHER_XID, XID_RULES
 from .nvidia_versions import judge
 from .result import FAILED, Fix
@@ -73,7 +73,7 @@ _DRIVER = (
             "The driver's library and the loaded kernel module have different versions",
             "The driver was updated on disk while the old kernel module stayed loaded. Every program that uses NVML "
             "or CUDA fails until the new module is loaded.",
-            Fix("Restart the guest: it then loads the module that belongs to the library.", REBOOT),
+            reboot("Restart the guest: it then loads the module that belongs to the library."),
             "nvidia-smi; github.com/NVIDIA/nvidia-docker/issues",
         ),
         words(r"driver/library version mismatch|API mismatch: the client has the version"),
@@ -118,7 +118,7 @@ _DRIVER = (
             "The driver found the GPU and could not start it",
             "The kernel module's initialisation of the adapter failed. In a VM the usual reasons are a guest driver "
             "of another kind or release than the host's (vGPU), or a GPU that its last user left in a bad state.",
-            Fix("Restart the guest; with a vGPU compare the guest driver's release with the host's.", REBOOT),
+            reboot("Restart the guest; with a vGPU compare the guest driver's release with the host's."),
             "NVRM: RmInitAdapter failed",
         ),
         words(r"RmInitAdapter failed|rm_init_adapter failed"),
@@ -167,7 +167,7 @@ _CUDA = (
             "CUDA error 803: the driver's library and its kernel module do not belong together",
             "Two copies of libcuda are about: the one that was loaded is of another release than the kernel module, "
             "mostly from a cuda-compat package or a container.",
-            Fix("Remove the cuda-compat package and restart the guest.", REBOOT),
+            reboot("Remove the cuda-compat package and restart the guest."),
             f"{_MATRIX}; CUDA runtime, cudaErrorSystemDriverMismatch",
         ),
         words(r"error 803\b|\(803 vs\. 0\)|unsupported display driver / cuda driver combination"),

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from typing import Tuple
 
-from .cause import ANEW, CONFIGURE, REINSTALL, Cause, Facts, Rule, word, words
+from .cause import CONFIGURE, REINSTALL, Cause, Facts, Rule, anew, word, words
 from .causes_gpu import CUDNN_MISSING
-from .result import Fix
+from .result import GUEST, Fix
 
 _AGAIN = Fix("Install the model's packages again from their lock.", REINSTALL)
 
@@ -25,7 +25,7 @@ PYTHON_RULES: Tuple[Rule, ...] = (
             "The public index has a package 'nano-banana' that wraps a paid remote service. It installs a module of "
             "the engine's name (nano_banana, with vision.py in it, version '0.1.0' as well) and asks for the package "
             "openai and an API key. The engine's own distribution is called nano-banana-engine.",
-            Fix("Make the environment anew; never install nano-banana from an index.", ANEW),
+            anew("Make the environment anew; never install nano-banana from an index."),
             "metadata and content of nano-banana 0.4.2 on the public Python index",
         ),
         words(
@@ -82,10 +82,7 @@ PYTHON_RULES: Tuple[Rule, ...] = (
             "Two Pillows are mixed in one environment",
             "Pillow and pillow-simd share the module PIL. One was installed over the other, so that PIL's Python "
             "files and its compiled part are of different versions.",
-            Fix(
-                "Make the environment anew; pillow-simd goes in last and without dependencies (pyenv_pillow).",
-                ANEW,
-            ),
+            anew("Make the environment anew; pillow-simd goes in last and without dependencies (pyenv_pillow)."),
             "Pillow, PIL/Image.py",
         ),
         words(r"_imaging extension was built for another version of Pillow|cannot import name '_imaging' from 'PIL'"),
@@ -166,9 +163,10 @@ PICTURE_RULES: Tuple[Rule, ...] = (
             "A Python of WSL, or a second Pillow, is found before the environment's own: colours change places or the "
             "picture is black. Windows Server 2019 has WSL1 at most, so any WSL Python is one too many there.",
             Fix(
-                "Unregister WSL's distributions, which deletes their files, and make the environment anew; "
-                "pillow-simd goes in last.",
-                f"ansible {{name}} -m ansible.windows.win_shell -a '{_UNREGISTER}' && {ANEW}",
+                "Unregister WSL's distributions, which deletes their files, and make the environment anew "
+                f"(delete it, then type: {CONFIGURE}); pillow-simd goes in last.",
+                _UNREGISTER,
+                GUEST,
             ),
             "field report, trap 2; github.com/uploadcare/pillow-simd, README",
             "black-picture",

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Tuple
 
-from .cause import REBOOT, Cause, Rule, words
+from .cause import Cause, Rule, reboot, words
 from .result import Fix
 
 _CATALOGUE = "docs.nvidia.com/deploy/xid-errors"
@@ -18,13 +18,13 @@ _HARDWARE = Fix(
     "another GPU.",
     _POWER,
 )
-_RESET = Fix("Restart the guest, which resets its GPU; if the message comes back, have the host looked at.", REBOOT)
+_RESET = reboot("Restart the guest, which resets its GPU; if the message comes back, have the host looked at.")
 _PROGRAM = Fix(
     "End what runs on the GPU and start it again (nvidia-smi names it). The same message with a second program, or "
     "with the same one on another GPU, tells whether the program or this GPU is at fault."
 )
-_WATCH = Fix(
-    "Nothing now: the driver has dealt with it. Restart the guest soon, and take the GPU out if it comes again.", REBOOT
+_WATCH = reboot(
+    "Nothing now: the driver has dealt with it. Restart the guest soon, and take the GPU out if it comes again."
 )
 
 # number, NVIDIA's words, what it means here, how it is mended
@@ -102,9 +102,7 @@ OTHER_XID = Rule(
         "An Xid message that this table does not have",
         "The kernel log has an Xid message, by which NVIDIA's kernel module reports an error of GPU, driver or "
         "program. Its number after 'Xid (PCI:...):' leads to its meaning in NVIDIA's catalogue.",
-        Fix(
-            f"Look the number up in NVIDIA's Xid catalogue ({_CATALOGUE}); restarting the guest resets the GPU.", REBOOT
-        ),
+        reboot(f"Look the number up in NVIDIA's Xid catalogue ({_CATALOGUE}); restarting the guest resets the GPU."),
         _CATALOGUE,
     ),
     words(r"NVRM: Xid \(PCI:[0-9a-f:.]{4,24}\): \d"),

@@ -212,7 +212,9 @@ def _result(check: Check, outcome: Outcome, values: Mapping[str, str], seconds: 
 
 def _blocked(cause: Result) -> Outcome:
     status = SKIPPED if cause.status in (SKIPPED, NOT_APPLICABLE) else BLOCKED
-    return Outcome(status, detail=f"not run: it needs {cause.id}, which is {cause.status}")
+    # The gate follows ``needs`` to what really failed: a waiver of that one excuses what it blocks.
+    why = f"not run: it needs {cause.id}, which is {cause.status}"
+    return Outcome(status, detail=why, evidence={"needs": cause.id})
 
 
 def summarise(results: Sequence[Result]) -> Dict[str, Any]:

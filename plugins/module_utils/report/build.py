@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from . import verdict
 from .events import (
+    Check,
     Event,
     FleetRan,
     GateRan,
@@ -23,6 +24,7 @@ from .events import (
 from .model import (
     BROKEN_OFF,
     ENDED,
+    GATES,
     PREVIEW,
     STAGES,
     STAND_IN_CHECKS,
@@ -39,6 +41,7 @@ from .model import (
 )
 
 SLOWEST = 8
+Common = Mapping[str, Mapping[str, tuple[Check, ...]]]
 
 
 @dataclass
@@ -48,7 +51,7 @@ class Ledger:
     hosts: dict[str, tuple[str, str]] = field(default_factory=dict)
     fleet: dict[str, dict[str, Vm]] = field(default_factory=dict)
     changed: dict[str, bool] = field(default_factory=dict)
-    gates: dict[str, GateRan] = field(default_factory=dict)
+    gates: dict[str, dict[str, GateRan]] = field(default_factory=dict)
     suites: dict[str, int] = field(default_factory=dict)
     failures: list[TaskFailed] = field(default_factory=list)
     stats: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -65,6 +68,16 @@ class Ledger:
         self.changed[event.stage] = self.changed.get(event.stage, False) or event.changed
         if event.vcenter[0]:
             self.vcenter = VCenter(*event.vcenter)
+
+    def checks(self, name: str) -> dict[str, tuple[Check, ...]]:
+        """A target's checks by stage, in the order of the stages."""
+        found = self.gates.get(name, {})
+        return {stage: found[stage].checks for stage in GATES if stage in found}
+
+    def facts(self, name: str) -> Mapping[str, str]:
+        """What a host's gate told about it."""
+        told = self.gates.get(name, {}).get("guest")
+        return told.facts if told else {}
 
     def vm(self, name: str) -> Vm | None:
         """The VM as it was last seen, with what a stage that acts did to it."""
@@ -84,7 +97,7 @@ def happened(events: Sequence[Event]) -> bool:
 
 
 def drawn(events: Sequence[Event]) -> frozenset[str]:
-    """The hosts whose gate drew a picture in this run."""
+    """The hosts whose guest gate drew a picture in this run."""
     return frozenset(event.host for event in events if isinstance(event, GateRan) and event.facts.get("picture"))
 
 
@@ -93,20 +106,24 @@ def build(info: RunInfo, events: Sequence[Event], evidence: Evidence, now: float
     ledger = _ledger(events, now)
     state = ENDED if ledger.ended else UNFINISHED if going else BROKEN_OFF
     failures = tuple(failure for failure in ledger.failures if not _rescued(failure, ledger))
-    hosts = tuple(_host(name, info, ledger, evidence, failures) for name in _names(ledger, evidence))
+    names = _names(ledger, evidence)
+    hosts = tuple(_host(name, info, ledger, evidence, failures) for name in names)
+    common = {name: ledger.checks(name) for name in ledger.gates if name not in names}
+    statuses = [host.status for host in hosts] + [verdict.of_checks(stages) for stages in common.values()]
     return Report(
         info=info,
         state=state,
-        status=verdict.of_run([host.status for host in hosts], failures, broken=state == BROKEN_OFF),
+        status=verdict.of_run(statuses, failures, broken=state == BROKEN_OFF),
         seconds=max(0.0, ledger.last - info.started),
         vcenter=ledger.vcenter,
-        stages=_stages(info, ledger, hosts, failures, state),
+        stages=_stages(info, ledger, (hosts, common), failures, state),
         hosts=hosts,
         stand_ins=tuple(_stand_ins(ledger.vcenter, hosts)),
         failures=failures,
         slowest=tuple(sorted(ledger.tasks, key=lambda task: -task.seconds)[:SLOWEST]),
         fleet={stage: tuple(vms.values()) for stage, vms in ledger.fleet.items()},
         changed=ledger.changed,
+        common=common,
     )
 
 
@@ -135,7 +152,7 @@ def _enter(ledger: Ledger, event: Event) -> None:
     elif isinstance(event, FleetRan):
         ledger.add_fleet(event)
     elif isinstance(event, GateRan):
-        ledger.gates[event.host] = event
+        ledger.gates.setdefault(event.host, {})[event.stage] = event
     elif isinstance(event, SuiteRan):
         ledger.suites[event.host] = event.status
     elif isinstance(event, TaskFailed):
@@ -166,19 +183,25 @@ def _names(ledger: Ledger, evidence: Evidence) -> list[str]:
     known = dict.fromkeys(ledger.hosts)
     for vms in ledger.fleet.values():
         known.update(dict.fromkeys(vms))
-    known.update(dict.fromkeys([*ledger.gates, *ledger.suites, *evidence.tests]))
+    known.update(dict.fromkeys([*ledger.suites, *evidence.tests]))
+    # What only the guest gate knows is a host as well; the other gates also judge what is none.
+    known.update(dict.fromkeys(name for name, stages in ledger.gates.items() if _is_guest(stages)))
     return list(known)
+
+
+def _is_guest(stages: Mapping[str, GateRan]) -> bool:
+    return any(not check.id.startswith("gate.") for check in stages["guest"].checks) if "guest" in stages else False
 
 
 def _host(name: str, info: RunInfo, ledger: Ledger, evidence: Evidence, failures: Sequence[TaskFailed]) -> Host:
     environment, wished_os = ledger.hosts.get(name, ("", ""))
-    gate = ledger.gates.get(name) or GateRan(name, ())
-    system = next((check for check in gate.checks if check.id == "guest.os"), None)
+    gates, facts = ledger.checks(name), ledger.facts(name)
+    system = next((check for check in gates.get("guest", ()) if check.id == "guest.os"), None)
     vm = ledger.vm(name)
     seen = verdict.Seen(
         vm=vm,
         removed=name in ledger.fleet.get("teardown", {}),
-        checks=gate.checks,
+        gates=gates,
         tests=evidence.tests.get(name, ()),
         suite_status=ledger.suites.get(name),
         stats=ledger.stats.get(name, {}),
@@ -192,13 +215,13 @@ def _host(name: str, info: RunInfo, ledger: Ledger, evidence: Evidence, failures
         name=name,
         environment=environment,
         wished_os=(system.expected if system else "") or wished_os,
-        found_os=gate.facts.get("os", "") or (system.actual if system else ""),
+        found_os=facts.get("os", "") or (system.actual if system else ""),
         status=status,
         reason=reason,
         vm=vm,
         planned=info.check_mode or not ({"provision", "teardown"} & ledger.fleet.keys()),
-        checks=gate.checks,
-        facts=gate.facts,
+        gates=gates,
+        facts=facts,
         tests=seen.tests,
         picture=evidence.pictures.get(name, ""),
         stats=seen.stats,
@@ -206,8 +229,9 @@ def _host(name: str, info: RunInfo, ledger: Ledger, evidence: Evidence, failures
 
 
 def _stages(
-    info: RunInfo, ledger: Ledger, hosts: Sequence[Host], failures: Sequence[TaskFailed], state: str
+    info: RunInfo, ledger: Ledger, judged: tuple[Sequence[Host], Common], failures: Sequence[TaskFailed], state: str
 ) -> tuple[Stage, ...]:
+    hosts, common = judged
     stages = []
     for name in STAGES:
         started = name in ledger.stage_seconds
@@ -220,11 +244,17 @@ def _stages(
             check_mode=info.check_mode,
             answered=name in ledger.fleet,
             hosts=hosts,
+            rows=_statuses(name, hosts, common),
             failures=[failure for failure in failures if failure.stage == name],
             broken=broken,
         )
         stages.append(Stage(name, status, ledger.stage_seconds.get(name, 0.0), note))
     return tuple(stages)
+
+
+def _statuses(stage: str, hosts: Sequence[Host], common: Common) -> list[str]:
+    judged = [*(host.gates for host in hosts), *common.values()]
+    return [check.counts_as for gates in judged for check in gates.get(stage, ())]
 
 
 def _stand_ins(vcenter: VCenter, hosts: Sequence[Host]) -> list[StandIn]:

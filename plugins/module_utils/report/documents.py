@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A run's results as JSON, one document a stage, for programs.
 
-All five are written by every run; a stage that the run did not reach has the status ``no_run``. Each begins with
+All six are written by every run; a stage that the run did not reach has the status ``no_run``. Each begins with
 ``schema`` (1), ``run_id``, ``stage``, ``status`` (passed, warned, failed, blocked, skipped, no_run), ``seconds`` and
 ``check_mode``, and has ``failures``: a list of ``host``, ``task``, ``message``, ``unreachable``, ``at`` (UTC, ISO
 8601). What else there is:
@@ -11,10 +11,11 @@ All five are written by every run; a stage that the run did not reach has the st
     ``vcenter``: ``full_name``, ``version``, ``simulated``. ``changed``. ``vms``: by name ``exists``, ``address``,
     ``power``, ``moid``, ``instance_uuid``, ``owner``, ``run``, ``expires``, ``template``, ``cpus``, ``memory_mb``,
     ``operations`` (what was done; in platform.json and in check mode what would be), ``error``.
-``guest.json``
-    ``hosts``: by name ``environment``, ``facts`` (``os``, ``python``, ``engine``, ``backend``, ``picture``: where it
-    is on the guest) and ``checks``: a list of ``id``, ``title``, ``status``, ``expected``, ``actual``, ``detail``,
-    ``fix``, ``seconds``.
+``platform.json``, ``machine.json``, ``guest.json``
+    ``hosts``: by name ``environment``, ``facts`` (guest.json alone: ``os``, ``python``, ``engine``, ``backend``,
+    ``picture``: where it is on the guest) and ``checks``: a list of ``id``, ``title``, ``status``, ``expected``,
+    ``actual``, ``detail``, ``fix``, ``seconds``, ``waived`` (until when and why a failure is accepted, or empty).
+    ``common``: by name the same ``checks`` of what is no host, such as the vCenter.
 ``verify.json``
     ``hosts``: by name ``environment``, ``passed``, ``failed``, ``skipped`` and ``tests``: a list of ``name``,
     ``status``, ``seconds``, ``message``.
@@ -39,15 +40,16 @@ from .events import TaskFailed, Vm
 from .model import ENDED, FAILED, NO_RUN, PASSED, SKIPPED, Host, Report
 
 SCHEMA = 1
-DOCUMENTS = ("platform", "provision", "guest", "verify", "run")
+DOCUMENTS = ("platform", "provision", "machine", "guest", "verify", "run")
 
 
 def documents(report: Report) -> dict[str, str]:
     """File name to JSON text, for every document."""
     bodies = {
-        "platform": _fleet(report, "platform"),
+        "platform": _fleet(report, "platform") | _gate(report, "platform"),
         "provision": _fleet(report, "provision"),
-        "guest": {"hosts": {host.name: _guest(host) for host in report.hosts if host.checks}},
+        "machine": _gate(report, "machine"),
+        "guest": _gate(report, "guest"),
         "verify": {"hosts": {host.name: _verify(host) for host in report.hosts if host.tests}},
         "run": _run(report),
     }
@@ -106,9 +108,20 @@ def _vm(vm: Vm) -> dict[str, Any]:
     return {key: value for key, value in asdict(vm).items() if key != "name"}
 
 
-def _guest(host: Host) -> dict[str, Any]:
-    checks = [asdict(check) for check in host.checks]
-    return {"environment": host.environment, "facts": dict(host.facts), "checks": checks}
+def _gate(report: Report, stage: str) -> dict[str, Any]:
+    judged = {host.name: (host, host.gates[stage]) for host in report.hosts if stage in host.gates}
+    hosts = {
+        name: {"environment": host.environment}
+        | ({"facts": dict(host.facts)} if stage == "guest" else {})
+        | {"checks": [asdict(check) for check in checks]}
+        for name, (host, checks) in judged.items()
+    }
+    common = {
+        name: {"checks": [asdict(check) for check in gates[stage]]}
+        for name, gates in report.common.items()
+        if stage in gates
+    }
+    return {"hosts": hosts, "common": common}
 
 
 def _verify(host: Host) -> dict[str, Any]:

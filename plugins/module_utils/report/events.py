@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 ENVIRONMENTS = ("baseline", "compatibility", "stress")
@@ -19,6 +19,7 @@ ENVIRONMENTS = ("baseline", "compatibility", "stress")
 STAGE_OF_PLAYBOOK = {
     "preflight_platform.yml": "platform",
     "provision.yml": "provision",
+    "preflight_machine.yml": "machine",
     "configure.yml": "configure",
     "preflight_guest.yml": "guest",
     "verify.yml": "verify",
@@ -54,7 +55,10 @@ class Vm:
 
 @dataclass(frozen=True)
 class Check:
-    """One check of a gate; the fields are those of ``checks`` in preflight_guest's RETURN, without the evidence."""
+    """One check of a gate; the fields are those of ``checks`` in preflight_gate's RETURN, without the evidence.
+
+    ``excused``: blocked only because of a failure that is waived.
+    """
 
     id: str
     title: str
@@ -64,6 +68,13 @@ class Check:
     detail: str = ""
     fix: str = ""
     seconds: float = 0.0
+    waived: str = ""
+    excused: bool = False
+
+    @property
+    def counts_as(self) -> str:
+        """The status by which a host, a stage or the run is judged."""
+        return "skipped" if self.excused else self.status
 
 
 @dataclass(frozen=True)
@@ -96,11 +107,12 @@ class FleetRan:
 
 @dataclass(frozen=True)
 class GateRan:
-    """``preflight_guest`` answered for a host, whether the gate opened or not."""
+    """``preflight_gate`` judged a target, a host or the vCenter, whether the gate opened or not."""
 
     host: str
     checks: tuple[Check, ...]
     facts: Mapping[str, str] = field(default_factory=dict)
+    stage: str = "guest"
 
 
 @dataclass(frozen=True)
@@ -183,21 +195,33 @@ def _vm(name: str, facts: Mapping[str, Any]) -> Vm:
     )
 
 
-def gate_ran(result: Mapping[str, Any], host: str) -> GateRan | None:
-    """Take checks and facts from a result of ``preflight_guest``; None when the module did not get to its checks."""
-    rows = result.get("checks")
-    if not isinstance(rows, list):
-        return None
-    words = ("id", "title", "status", "expected", "actual", "detail", "fix")
-    checks = tuple(
-        Check(seconds=_seconds(row.get("seconds")), **{word: clean(row.get(word), 2000) for word in words})
-        for row in rows
-        if isinstance(row, Mapping)
-    )
-    facts = _mapping(result.get("facts"))
-    return GateRan(
-        host, checks, {word: clean(facts.get(word)) for word in ("os", "python", "engine", "backend", "picture")}
-    )
+def gate_ran(result: Mapping[str, Any]) -> list[GateRan]:
+    """Take checks and facts of each target from a result of ``preflight_gate``; none when it did not get to judge."""
+    stage = clean(result.get("stage"))
+    targets, advised = _mapping(result.get("targets")), bool(result.get("advisory"))
+    judged = [_judged(str(name), _mapping(answer), stage) for name, answer in targets.items()]
+    return [replace(each, checks=tuple(map(_advised, each.checks))) for each in judged] if advised else judged
+
+
+def _advised(check: Check) -> Check:
+    """A gate that only advises fails nobody: what it would have stopped for is a warning of the plan."""
+    if check.status not in ("failed", "blocked"):
+        return check
+    return replace(check, status="warned" if check.status == "failed" else "skipped")
+
+
+def _judged(target: str, answer: Mapping[str, Any], stage: str) -> GateRan:
+    rows = answer.get("checks")
+    checks = tuple(_check(row) for row in rows if isinstance(row, Mapping)) if isinstance(rows, list) else ()
+    facts = _mapping(answer.get("facts"))
+    names = ("os", "python", "engine", "backend", "picture") if facts else ()
+    return GateRan(target, checks, {word: clean(facts.get(word)) for word in names}, stage)
+
+
+def _check(row: Mapping[str, Any]) -> Check:
+    words = ("id", "title", "status", "expected", "actual", "detail", "fix", "waived")
+    texts: dict[str, Any] = {word: clean(row.get(word), 2000) for word in words}
+    return Check(seconds=_seconds(row.get("seconds")), excused=bool(row.get("excused")), **texts)
 
 
 def suite_ran(result: Mapping[str, Any], folder: str) -> SuiteRan | None:

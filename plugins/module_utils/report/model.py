@@ -13,7 +13,8 @@ from .junit import Test
 PASSED, WARNED, FAILED = "passed", "warned", "failed"
 BLOCKED, SKIPPED, NOT_APPLICABLE, NO_RUN = "blocked", "skipped", "not_applicable", "no_run"
 STATUSES = (PASSED, WARNED, FAILED, BLOCKED, SKIPPED, NOT_APPLICABLE, NO_RUN)
-STAGES = ("platform", "provision", "configure", "guest", "verify", "teardown")
+STAGES = ("platform", "provision", "machine", "configure", "guest", "verify", "teardown")
+GATES = ("platform", "machine", "guest")
 
 ENDED, UNFINISHED, BROKEN_OFF = "ended", "unfinished", "broken off"
 SIMULATED = "(simulated)"
@@ -85,7 +86,10 @@ class TaskTime:
 
 @dataclass(frozen=True)
 class Host:
-    """Everything about one host. ``reason`` is one line that says why ``status`` is what it is."""
+    """Everything about one host. ``reason`` is one line that says why ``status`` is what it is.
+
+    ``gates`` holds its checks by stage.
+    """
 
     name: str
     environment: str = ""
@@ -95,11 +99,16 @@ class Host:
     reason: str = ""
     vm: Vm | None = None
     planned: bool = False
-    checks: tuple[Check, ...] = ()
+    gates: Mapping[str, tuple[Check, ...]] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     tests: tuple[Test, ...] = ()
     picture: str = ""
     stats: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """Those of all gates, in the order of the stages."""
+        return tuple(check for stage in GATES for check in self.gates.get(stage, ()))
 
     @property
     def os_differs(self) -> bool:
@@ -109,7 +118,10 @@ class Host:
 
 @dataclass(frozen=True)
 class Report:
-    """The whole run. ``state`` is ended, unfinished (still going, or killed) or broken off."""
+    """The whole run. ``state`` is ended, unfinished (still going, or killed) or broken off.
+
+    ``common`` holds the checks of what is no host (the vCenter, the waivers), by name and by stage.
+    """
 
     info: RunInfo
     state: str
@@ -123,6 +135,7 @@ class Report:
     slowest: tuple[TaskTime, ...]
     fleet: Mapping[str, tuple[Vm, ...]] = field(default_factory=dict)
     changed: Mapping[str, bool] = field(default_factory=dict)
+    common: Mapping[str, Mapping[str, tuple[Check, ...]]] = field(default_factory=dict)
 
     @property
     def headline(self) -> str:
@@ -142,9 +155,6 @@ class Report:
     @property
     def other_warnings(self) -> tuple[Check, ...]:
         """Warnings that are no stand-ins."""
-        return tuple(
-            check
-            for host in self.hosts
-            for check in host.checks
-            if check.status == WARNED and check.id not in STAND_IN_CHECKS
-        )
+        hosts = [check for host in self.hosts for check in host.checks]
+        common = [check for stages in self.common.values() for checks in stages.values() for check in checks]
+        return tuple(check for check in hosts + common if check.status == WARNED and check.id not in STAND_IN_CHECKS)

@@ -5,25 +5,17 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
-from .events import TaskFailed
+from .events import Check, TaskFailed
 from .markup import Html, duration, el, join
 from .model import BROKEN_OFF, FAILED, NO_RUN, PREVIEW, UNFINISHED, WARNED, Host, Report, Stage, StandIn, TaskTime
-from .render_host import chip, glyph, host_card
+from .render_host import STAGE_NAMES, chip, common_card, glyph, host_card
 from .style import CSS
 from .verdict import many
 
 # The browser itself then refuses whatever the page would load from elsewhere.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data: file:"
-STAGE_NAMES = {
-    "platform": "Platform gate",
-    "provision": "Provision",
-    "configure": "Configure",
-    "guest": "Guest gate",
-    "verify": "Verify",
-    "teardown": "Teardown",
-}
 STAND_INS_MEAN = "These took the place of what the wish names. What the run shows, it shows of them."
 
 
@@ -47,6 +39,7 @@ def page(report: Report) -> str:
         _path(report.stages),
         _stand_ins(report),
         _overview(report.hosts),
+        _common(report.common),
         _hosts(report.hosts),
         _slowest(report.slowest),
         _footer(report),
@@ -185,6 +178,12 @@ def _overview(hosts: Iterable[Host]) -> Html:
     return el("section", el("h2", "Hosts"), el("div", _table("hosts", heads, rows), class_="panel"))
 
 
+def _common(common: Mapping[str, Mapping[str, tuple[Check, ...]]]) -> Html:
+    """What is asked once for all hosts."""
+    cards = [common_card(name, gates) for name, gates in common.items()]
+    return el("section", el("h2", "For all hosts"), *cards) if cards else Html()
+
+
 def _hosts(hosts: Iterable[Host]) -> Html:
     cards = [host_card(host) for host in hosts if host.checks or host.tests or host.vm]
     return el("section", el("h2", "Host by host"), *cards) if cards else Html()
@@ -207,7 +206,7 @@ def _slowest(tasks: tuple[TaskTime, ...]) -> Html:
 
 
 def _footer(report: Report) -> Html:
-    files = "The same as data: platform.json, provision.json, guest.json, verify.json, run.json beside this page."
+    files = "The same as data: platform.json, provision.json, machine.json, guest.json, verify.json and run.json."
     drawn = any(host.facts.get("backend") == PREVIEW for host in report.hosts)
     pictures = " Pictures of the preview backend are layout drawings, not diffusion images." if drawn else ""
     return el("footer", files + pictures)

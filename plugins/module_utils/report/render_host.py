@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from .events import Check, Vm
 from .junit import Test
 from .markup import Html, duration, el
 from .model import BLOCKED, FAILED, NO_RUN, NOT_APPLICABLE, PASSED, PREVIEW, SKIPPED, WARNED, Host
+from .verdict import of_checks
 
 _GLYPHS = {
     PASSED: "\u2713",
@@ -21,6 +22,18 @@ _GLYPHS = {
     NOT_APPLICABLE: "\u2013",
     NO_RUN: "\u25cb",
 }
+
+STAGE_NAMES = {
+    "platform": "Platform gate",
+    "provision": "Provision",
+    "machine": "Machine gate",
+    "configure": "Configure",
+    "guest": "Guest gate",
+    "verify": "Verify",
+    "teardown": "Teardown",
+}
+# Two failures and their consequences come before what is only good to know.
+ORDER = {FAILED: 0, BLOCKED: 1, WARNED: 2}
 
 
 def glyph(status: str) -> str:
@@ -35,11 +48,17 @@ def chip(status: str) -> Html:
 
 def host_card(host: Host) -> Html:
     """Checks, tests, what fleet did and the picture of one host."""
-    parts = [_checks(host.checks), _tests(host.tests), _vm(host.vm, planned=host.planned) if host.vm else Html()]
+    parts = [*_gates(host.gates), _tests(host.tests), _vm(host.vm, planned=host.planned) if host.vm else Html()]
     figure = _picture(host)
     columns = el("div", el("div", *parts), figure, class_="columns" if figure else "columns plain")
     header = el("header", el("h2", host.name), chip(host.status), el("p", host.environment))
     return el("article", header, el("p", host.reason, class_="why"), columns, class_="host", id=f"host-{host.name}")
+
+
+def common_card(name: str, gates: Mapping[str, Sequence[Check]]) -> Html:
+    """The checks of what is no host, such as the vCenter."""
+    status = of_checks(gates)
+    return el("article", el("header", el("h2", name), chip(status)), *_gates(gates), class_="host")
 
 
 def _picture(host: Host) -> Html:
@@ -53,17 +72,22 @@ def _picture(host: Host) -> Html:
     return el("figure", image, el("figcaption", words))
 
 
-def _checks(checks: Sequence[Check]) -> Html:
-    if not checks:
-        return Html()
-    return el("div", el("h3", "Checks of the guest gate"), el("ol", *map(_check, checks), class_="checks"))
+def _gates(gates: Mapping[str, Sequence[Check]]) -> list[Html]:
+    return [_checks(stage, checks) for stage, checks in gates.items() if checks]
+
+
+def _checks(stage: str, checks: Sequence[Check]) -> Html:
+    """What needs somebody comes first; the rest stays in the order in which it was asked."""
+    title = f"Checks of the {STAGE_NAMES.get(stage, stage).lower()}"
+    ordered = sorted(checks, key=lambda check: ORDER.get(check.status, len(ORDER)))
+    return el("div", el("h3", title), el("ol", *map(_check, ordered), class_="checks"))
 
 
 def _check(check: Check) -> Html:
     pairs = [("Expected", check.expected), ("Found", check.actual)]
     if check.status != PASSED:
         pairs.append(("Why", check.detail))
-    if check.status == FAILED:
+    if check.status == FAILED or check.waived:
         pairs.append(("Mend", check.fix))
     rows = [el("div", el("dt", name), el("dd", text), style="display: contents") for name, text in pairs if text]
     title = el("div", el("b", check.title), el("code", check.id, class_="id"))

@@ -21,7 +21,7 @@ class Seen:
 
     vm: Vm | None = None
     removed: bool = False
-    checks: Sequence[Check] = ()
+    gates: Mapping[str, Sequence[Check]] = field(default_factory=dict)
     tests: tuple[Test, ...] = ()
     suite_status: int | None = None
     stats: Mapping[str, int] = field(default_factory=dict)
@@ -29,6 +29,16 @@ class Seen:
     common: Sequence[TaskFailed] = ()
     check_mode: bool = False
     ended: bool = True
+
+    @property
+    def checks(self) -> list[Check]:
+        """Those of all gates."""
+        return [check for checks in self.gates.values() for check in checks]
+
+    @property
+    def late(self) -> bool:
+        """Whether a gate judged what this run made of the host, and not only what was wished."""
+        return any(self.gates.get(stage) for stage in ("machine", "guest"))
 
 
 def worst(statuses: Iterable[str]) -> str:
@@ -68,15 +78,15 @@ def _good(seen: Seen) -> tuple[str, str]:
         if seen.vm and seen.vm.operations:
             return PASSED, "would be removed (check mode)" if seen.check_mode else "removed"
         return PASSED, "nothing to remove"
-    if seen.check_mode and not seen.checks and seen.vm and not seen.vm.exists:
+    if seen.check_mode and not seen.late and seen.vm and not seen.vm.exists:
         return SKIPPED, NOT_CREATED
-    status = worst(check.status for check in seen.checks)
-    if status == WARNED:
-        return WARNED, _counts(seen)
+    if not seen.ended and not (seen.gates.get("guest") or seen.tests or seen.suite_status == 0):
+        return NO_RUN, "the run ended before this host was checked"
+    status = worst(check.counts_as for check in seen.checks)
+    if status in (WARNED, BLOCKED):
+        return status, _counts(seen)
     if seen.checks or seen.tests or seen.suite_status == 0:
         return PASSED, _counts(seen)
-    if not seen.ended:
-        return NO_RUN, "the run ended before this host was checked"
     if seen.vm or seen.stats.get("ok"):
         return PASSED, _vm_words(seen.vm) if seen.vm else many(seen.stats["ok"], "task")
     return NO_RUN, "nothing ran on this host"
@@ -101,6 +111,11 @@ def _vm_words(vm: Vm) -> str:
     return f"{vm.power}, {vm.address}" if vm.address else vm.power
 
 
+def of_checks(gates: Mapping[str, Sequence[Check]]) -> str:
+    """The status of a target that is no host."""
+    return worst(check.counts_as for checks in gates.values() for check in checks)
+
+
 def of_run(hosts: Iterable[str], failures: Sequence[TaskFailed], *, broken: bool) -> str:
     """A failure anywhere, or an end before the end, fails the run."""
     if broken or failures:
@@ -116,13 +131,16 @@ def of_stage(
     check_mode: bool,
     answered: bool,
     hosts: Sequence[Host],
+    rows: Sequence[str],
     failures: Sequence[TaskFailed],
     broken: bool,
 ) -> tuple[str, str]:
-    """Status and a note. ``answered``: fleet gave an answer in this stage; ``broken``: the run broke off in it."""
-    checks = [check.status for host in hosts for check in host.checks] if name == "guest" else []
+    """Status and a note. ``answered``: fleet gave an answer in this stage; ``broken``: the run broke off in it.
+
+    ``rows`` are the statuses of the stage's checks.
+    """
     tests = [test.status for host in hosts for test in host.tests] if name == "verify" else []
-    rows = checks + tests
+    rows = [*rows, *tests]
     if failures or broken:
         return FAILED, _note(rows) or ("broken off" if broken else "")
     if rows:

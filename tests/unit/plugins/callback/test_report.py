@@ -66,7 +66,8 @@ FLEET = {
     "vcenter": {"full_name": "VMware vCenter Server 8.0.3 (simulated)", "version": "8.0.3"},
     "invocation": {"module_args": {"vsphere_password": SECRET}},
 }
-GATE = {"checks": [{"id": "guest.os", "title": "OS", "status": "passed"}], "facts": {"os": "Ubuntu 22.04"}}
+ANSWER = {"checks": [{"id": "guest.os", "title": "OS", "status": "passed"}], "facts": {"os": "Ubuntu 22.04"}}
+GATE = {"stage": "guest", "verdict": "open", "targets": {"h1": ANSWER}}
 
 
 @pytest.fixture
@@ -160,7 +161,7 @@ def test_no_secret_gets_in(start: Any, tmp_path: Path, hidden: dict[str, Any]) -
     callback.v2_runner_on_failed(result(report.FLEET, hidden))
     callback.v2_playbook_on_stats(Stats())
     texts = [path.read_text() for path in (tmp_path / "artifacts" / "r1").iterdir()]
-    assert len(texts) == 6
+    assert len(texts) == 7
     assert SECRET not in "".join(texts)
     assert run_json(tmp_path)["failures"][0]["message"] == "The result is hidden (no_log)."
 

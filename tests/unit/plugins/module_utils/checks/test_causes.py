@@ -356,9 +356,10 @@ def test_one_cause_has_one_meaning_however_many_rules_lead_to_it() -> None:
 def test_orders_for_windows_are_orders_that_windows_knows() -> None:
     on_windows = diagnose("ModuleNotFoundError: No module named 'nano_banana'", {"platform": "windows"})
     assert on_windows is not None
-    assert "ansible.windows.win_file" in on_windows.fix.run
-    assert "ansible.builtin.file" not in on_windows.fix.run
-    assert "-b" not in on_windows.fix.run.split()
+    assert (on_windows.fix.run, on_windows.fix.where) == ("Remove-Item -Recurse -Force '{venv}'", "guest")
+    mismatch = diagnose("Failed to initialize NVML: Driver/library version mismatch", {"platform": "windows"})
+    assert mismatch is not None
+    assert mismatch.fix.run == "Restart-Computer -Force"
 
 
 def test_only_the_end_of_a_long_text_counts() -> None:

@@ -171,7 +171,8 @@ def test_a_failure_blocks_what_builds_on_it_and_the_message_says_how_to_mend_it(
         "model.picture",
         "model.first_inference",
     }
-    assert "ansible nb-compatibility-01 -m ansible.windows.win_file -a 'path=C:\\Users\\tester" in found["msg"]
+    assert "Remove-Item -Recurse -Force 'C:\\Users\\tester" in found["msg"]
+    assert "ansible-playbook playbooks/configure.yml --limit nb-compatibility-01" in found["msg"]
 
 
 def test_a_gate_that_judges_later_is_only_told() -> None:

@@ -36,9 +36,9 @@ FOR_ALL = TaskFailed(1, "h", "Make vCenter match the wish", "no", for_all=True)
     ("seen", "expected"),
     [
         ({}, ("no_run", "nothing ran on this host")),
-        ({"checks": [WARNED, PASSED]}, ("warned", "2 checks, 1 warned")),
-        ({"checks": [PASSED], "tests": (Test("A", "passed"),)}, ("passed", "1 check; 1 of 1 test passed")),
-        ({"checks": [WARNED, FAILED, BLOCKED]}, ("failed", "model.import: ImportError: x")),
+        ({"gates": {"guest": [WARNED, PASSED]}}, ("warned", "2 checks, 1 warned")),
+        ({"gates": {"guest": [PASSED]}, "tests": (Test("A", "passed"),)}, ("passed", "1 check; 1 of 1 test passed")),
+        ({"gates": {"guest": [WARNED, FAILED, BLOCKED]}}, ("failed", "model.import: ImportError: x")),
         (
             {"tests": (Test("A", "passed"), Test("B", "skipped", 0.0, "a container"))},
             ("passed", "1 of 1 test passed, 1 skipped"),
@@ -131,6 +131,7 @@ def test_a_bad_run_fails_and_says_where(bad_run: Any) -> None:
     assert [(stage.name, stage.status) for stage in report.stages] == [
         ("platform", "passed"),
         ("provision", "passed"),
+        ("machine", "no_run"),
         ("configure", "passed"),
         ("guest", "failed"),
         ("verify", "failed"),
@@ -146,6 +147,7 @@ def test_times_of_stages_and_tasks_add_up(good_run: Any) -> None:
     assert {stage.name: round(stage.seconds, 1) for stage in report.stages} == {
         "platform": 1.2,
         "provision": 11.8,
+        "machine": 0.0,
         "configure": 34.0,
         "guest": 6.0,
         "verify": 7.4,
@@ -212,9 +214,9 @@ def test_only_a_run_of_the_testbed_is_worth_a_report() -> None:
     assert all(build.happened([*plain, event]) for event in (FleetRan(""), GateRan("h", ()), SuiteRan("h", 0)))
 
 
-def test_every_run_writes_all_five_documents_with_the_same_head(bad_run: Any) -> None:
+def test_every_run_writes_all_six_documents_with_the_same_head(bad_run: Any) -> None:
     texts = documents.documents(bad_run.report())
-    assert set(texts) == {"platform.json", "provision.json", "guest.json", "verify.json", "run.json"}
+    assert set(texts) == {f"{name}.json" for name in ("platform", "provision", "machine", "guest", "verify", "run")}
     found = {name: json.loads(text) for name, text in texts.items()}
     for name, document in found.items():
         assert (document["schema"], document["run_id"], document["stage"]) == (1, "20261121-064512-3fa2", name[:-5])
@@ -236,3 +238,65 @@ def test_every_run_writes_all_five_documents_with_the_same_head(bad_run: Any) ->
 def test_a_stage_that_did_not_run_says_so() -> None:
     report = build.build(INFO, [FleetRan(""), RunEnded(1001.0, {})], Evidence(), 1001.0)
     assert json.loads(documents.documents(report)["verify.json"])["status"] == "no_run"
+
+
+def judged(stage: str, *targets: tuple[str, Check]) -> list[GateRan]:
+    """What a gate says of each target."""
+    return [GateRan(target, (check,), {}, stage) for target, check in targets]
+
+
+def test_checks_of_all_gates_belong_to_their_stage_and_what_is_no_host_stands_apart() -> None:
+    login = Check("vcenter.login", "Login", "passed")
+    space = Check("datastore.space", "Space", "warned", detail="12 GB left")
+    events = [
+        PlayStarted(1000.0, "Platform gate", "platform", {"h": ("stress", "")}),
+        *judged("platform", ("vc", login), ("h", space)),
+        PlayStarted(1001.0, "Machine gate", "machine", {"h": ("stress", "")}),
+        *judged("machine", ("h", FAILED)),
+        *judged("machine", ("h", PASSED)),  # asked again after it was mended
+        *judged("guest", ("preflight_waivers", Check("gate.waiver", "Waivers", "warned", detail="can be deleted"))),
+        RunEnded(1002.0, {}),
+    ]
+    report = build.build(INFO, events, Evidence(), 1002.0)
+    assert [host.name for host in report.hosts] == ["h"]
+    assert report.hosts[0].gates == {"platform": (space,), "machine": (PASSED,)}
+    assert {name: list(gates) for name, gates in report.common.items()} == {
+        "vc": ["platform"],
+        "preflight_waivers": ["guest"],
+    }
+    assert {stage.name: stage.status for stage in report.stages if stage.status != "no_run"} == {
+        "platform": "warned",
+        "machine": "passed",
+        "guest": "warned",
+    }
+    assert (report.status, report.headline) == ("warned", "Passed with warnings")
+    found = {name: json.loads(text) for name, text in documents.documents(report).items()}
+    assert found["platform.json"]["common"]["vc"]["checks"][0]["id"] == "vcenter.login"
+    assert found["machine.json"]["hosts"]["h"]["checks"][0]["status"] == "passed"
+    assert (found["guest.json"]["hosts"], list(found["guest.json"]["common"])) == ({}, ["preflight_waivers"])
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        ({"check_mode": True, "vm": Vm("h")}, ("skipped", "not created yet (check mode)")),
+        ({"ended": False}, ("no_run", "the run ended before this host was checked")),
+        ({}, ("passed", "1 check")),
+        ({"common": [FOR_ALL]}, ("blocked", "stopped by: Make vCenter match the wish")),
+    ],
+)
+def test_a_host_of_which_only_the_wish_was_checked(seen: dict[str, Any], expected: tuple[str, str]) -> None:
+    assert verdict.of_host(verdict.Seen(gates={"platform": [PASSED]}, **seen)) == expected
+
+
+def test_a_failed_check_of_the_vcenter_fails_the_run() -> None:
+    failed = Check("vcenter.version", "Version", "failed", detail="too old")
+    report = build.build(INFO, [*judged("platform", ("vc", failed)), RunEnded(1001.0, {})], Evidence(), 1001.0)
+    assert (report.status, report.hosts) == ("failed", ())
+
+
+@pytest.mark.parametrize(("excused", "status"), [(True, "warned"), (False, "failed")])
+def test_what_a_waived_failure_blocks_fails_nobody(excused: bool, status: str) -> None:
+    waived = replace(FAILED, status="warned", waived="waived until 2026-12-31: soon", detail="waived")
+    gate = GateRan("h", (waived, replace(BLOCKED, excused=excused)))
+    assert build.build(INFO, [gate, RunEnded(1001.0, {})], Evidence(), 1001.0).status == status

@@ -27,15 +27,36 @@ def test_a_fleet_result_gives_its_named_keys_and_nothing_else() -> None:
 
 def test_a_gate_result_gives_checks_and_facts_without_their_evidence() -> None:
     row = {"id": "guest.os", "title": "T", "status": "passed", "seconds": 1, "evidence": {"stderr": SECRET}}
-    ran = events.gate_ran({"checks": [row], "facts": {"os": "Debian", "token": SECRET}, "summary": {}}, "h")
-    assert ran is not None
+    answer = {"checks": [row, "text"], "facts": {"os": "Debian", "token": SECRET}, "summary": {}}
+    (ran,) = events.gate_ran({"stage": "guest", "targets": {"h": answer}, "invocation": SECRET})
+    assert (ran.host, ran.stage) == ("h", "guest")
     assert ran.checks == (events.Check("guest.os", "T", "passed", seconds=1.0),)
     assert ran.facts["os"] == "Debian"
     assert SECRET not in repr(ran)
 
 
-def test_a_gate_that_did_not_get_to_its_checks_gives_nothing() -> None:
-    assert events.gate_ran({"msg": "no python"}, "h") is None
+def test_a_gate_that_did_not_get_to_judge_gives_nothing() -> None:
+    assert events.gate_ran({"msg": "preflight_waivers[0].until: expected a day", "failed": True}) == []
+
+
+@pytest.mark.parametrize(
+    ("row", "advisory", "status", "counts_as"),
+    [
+        ({"status": "failed"}, False, "failed", "failed"),
+        ({"status": "failed"}, True, "warned", "warned"),
+        ({"status": "blocked"}, False, "blocked", "blocked"),
+        ({"status": "blocked"}, True, "skipped", "skipped"),
+        ({"status": "blocked", "excused": True}, False, "blocked", "skipped"),
+        ({"status": "warned", "waived": "waived until 2026-12-31: new board"}, False, "warned", "warned"),
+        ({"status": "passed"}, True, "passed", "passed"),
+    ],
+)
+def test_what_a_waiver_or_check_mode_excuses_fails_nobody(
+    row: dict[str, Any], advisory: bool, status: str, counts_as: str
+) -> None:
+    result = {"stage": "machine", "advisory": advisory, "targets": {"h": {"checks": [{"id": "vm.gpu", **row}]}}}
+    check = events.gate_ran(result)[0].checks[0]
+    assert (check.status, check.counts_as, check.waived) == (status, counts_as, row.get("waived", ""))
 
 
 @pytest.mark.parametrize(

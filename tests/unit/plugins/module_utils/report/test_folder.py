@@ -23,7 +23,9 @@ def folder(tmp_path: Path) -> Folder:
 
 def test_everything_is_written_and_latest_points_at_it(folder: Folder, good_run: Any) -> None:
     folder.write(good_run.report())
-    names = {"platform.json", "provision.json", "guest.json", "verify.json", "run.json", "report.html"}
+    names = {f"{name}.json" for name in ("platform", "provision", "machine", "guest", "verify", "run")} | {
+        "report.html"
+    }
     assert {path.name for path in folder.path.iterdir()} == names
     assert (folder.path.parent / "latest").readlink() == Path("r1")
     newer = Folder(folder.path.parent / "r2")

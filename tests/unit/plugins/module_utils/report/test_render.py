@@ -129,6 +129,26 @@ def test_a_failed_check_shows_how_to_mend_it(bad_run: Any) -> None:
     assert "not run: it needs model.import, which is failed" in card
 
 
+def test_checks_stand_by_stage_and_those_of_the_vcenter_once() -> None:
+    login = GateRan("vc.example", (Check("vcenter.login", "The login works", "passed"),), {}, "platform")
+    memory = Check(
+        "vm.balloon", "No ballooning", "warned", detail="waived until ...", fix="Provision.", waived="waived"
+    )
+    hosts = [GateRan(name, (memory,), {}, "machine") for name in ("h1", "h2")]
+    play = PlayStarted(0.0, "Gate", "machine", {"h1": ("stress", ""), "h2": ("stress", "")})
+    guest = GateRan(
+        "h1", (Check("guest.os", "The system", "passed"), Check("guest.swap", "Swap", "failed", detail="on"))
+    )
+    report = build.build(RunInfo("r", 0.0), [play, login, *hosts, guest, RunEnded(2.0, {})], Evidence(), 2.0)
+    words = read(render.page(report)).words
+    assert words.count("The login works") == 1
+    assert words.index("For all hosts") < words.index("vc.example") < words.index("Host by host")
+    assert words.count("Checks of the machine gate") == 2
+    card = words[words.index("Checks of the guest gate") :]
+    assert card.index("guest.swap") < card.index("guest.os"), "what failed comes first"
+    assert "Mend\nProvision." in words, "a waived failure still says how it is mended"
+
+
 @pytest.mark.parametrize(
     ("going", "check_mode", "words"),
     [
