@@ -41,7 +41,7 @@ def writable(folder: str) -> Tuple[str, ...]:
 
 def read_only(mounts: str, path: str) -> bool:
     """Whether the kernel's list of mounts (mountinfo) has it mounted for reading alone."""
-    rows = [line.split() for line in mounts.splitlines()]
+    rows = [line.split() for line in mounts.splitlines() if f" {path} " in line]
     found = [row[5] for row in rows if len(row) > 5 and row[4] == path]
     return bool(found) and "ro" in found[-1].split(",")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from typing import List, Optional
 
-from .host import NOT_FOUND, Completed
+from .host import NOT_FOUND, Completed, shown
 from .result import FAILED, NOT_APPLICABLE, PASSED, SKIPPED, Outcome
 
 BALLOON = ("vmware-toolbox-cmd", "stat", "balloon")
@@ -57,5 +57,5 @@ def judge_swap(wished_off: bool, text: Optional[str], container: str) -> Outcome
     found = swaps(text)
     if found:
         why = "the memory cap would push the model into swap in place of ending it"
-        return Outcome(FAILED, "no swap", f"swap on {', '.join(found[:5])}", why, {"swaps": found[:20]})
+        return Outcome(FAILED, "no swap", f"swap on {shown(', '.join(found[:5]))}", why, {"swaps": found[:20]})
     return Outcome(PASSED, "no swap", "no swap")

@@ -125,10 +125,7 @@ def test_a_run_is_reported_and_its_id_reaches_the_workers(workplace: Path) -> No
     folder = workplace / "artifacts" / run_id
     assert {(folder / f"seen-{host}").read_text() for host in ("h1", "h2")} == {f"{run_id} {run_id}"}
     gate = latest(workplace, "guest")["hosts"]["h2"]["checks"]
-    statuses = {check["id"]: check["status"] for check in gate}
-    # What else is asked depends on the machine that runs this test.
-    names = ("guest.os", "guest.python", "model.import", "model.picture")
-    assert [statuses[name] for name in names] == ["warned", "failed", "blocked", "blocked"]
+    assert [check["status"] for check in gate] == ["warned", "failed", "blocked"]
     assert latest(workplace)["hosts"]["h1"]["wished_os"] == "No Such System 1"
     assert [failure["host"] for failure in latest(workplace)["failures"]] == [""], "one for all"
     # Ansible ends each playbook of the command line with its own recap; the last block speaks of both.
