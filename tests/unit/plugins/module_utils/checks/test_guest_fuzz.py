@@ -171,4 +171,5 @@ def test_huge_answers_are_judged_soon(name: str, text: str) -> None:
     answer = Completed(0, text, text)
     started = time.process_time()
     sound(JUDGES[name](text, answer, answer))
-    assert time.process_time() - started < 3  # a tenth of it on a quiet machine; a pattern that backtracks takes minutes
+    # A tenth of it on a quiet machine; a pattern that backtracks takes minutes.
+    assert time.process_time() - started < 3
