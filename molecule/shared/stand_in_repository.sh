@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make an empty package of each name and a signed repository of them, laid out as NVIDIA's; runs on a Debian guest as root.
+# Make an empty package of each name (or one of what lies in FOLDER.files/NAME) and a signed repository of them, laid out as NVIDIA's; runs on a Debian guest as root.
 # Usage: stand_in_repository.sh FOLDER KEY_NAME NAME=VERSION[=DEPENDS] ...
 set -eu
 folder=$1 key=$2
@@ -13,6 +13,7 @@ for package; do
   version=${rest%%=*} depends=
   [ "$version" = "$rest" ] || depends=${rest#*=}
   rm -rf root && mkdir -p root/DEBIAN
+  [ ! -d "$folder.files/$name" ] || cp -a "$folder.files/$name/." root/
   {
     printf 'Package: %s\nVersion: %s\nArchitecture: amd64\n' "$name" "$version"
     printf 'Maintainer: nobody <nobody@example.com>\nDescription: an empty stand-in\n'

@@ -78,7 +78,7 @@ FAULTS = (
         BASELINE,
         "guest",
         "gpu.driver",
-        guest="apt-get remove -qq -y --allow-change-held-packages nvidia-driver > /dev/null 2>&1",
+        guest="dpkg --remove --force-hold --force-depends cuda-drivers-535 nvidia-driver > /dev/null 2>&1",
     ),
     Fault(
         "driver-mismatch",
@@ -108,7 +108,15 @@ FAULTS = (
         cause="cudnn-absent",
         trap="cudnn",
     ),
-    Fault("snapshot-of-passthrough", BASELINE, "machine", "vm.snapshots", vcenter=snapshot, trap="device-busy"),
+    Fault(
+        "snapshot-of-passthrough",
+        BASELINE,
+        "machine",
+        "vm.snapshots",
+        vcenter=snapshot,
+        restarts=True,
+        trap="device-busy",
+    ),
     Fault(
         "balloon-back",
         BASELINE,
@@ -129,7 +137,14 @@ FAULTS = (
     ),
     Fault("accel-3d-on", BASELINE, "machine", "vm.accel_3d", vcenter=accel_3d, restarts=True),
     Fault("powered-off", BASELINE, "machine", "vm.power", vcenter=powered_off, restarts=True),
-    Fault("engine-missing", COMPATIBILITY, "guest", "guest.packages", guest=f"rm -rf {PACKAGE}/nano_banana"),
+    Fault(
+        "engine-missing",
+        COMPATIBILITY,
+        "guest",
+        "model.import",
+        guest=f"rm -rf {PACKAGE}/nano_banana",
+        cause="engine-missing",
+    ),
     Fault("package-missing", COMPATIBILITY, "guest", "guest.packages", guest=f"rm -rf {PACKAGE}/PIL"),
     Fault("python-missing", COMPATIBILITY, "guest", "guest.python", guest="rm /home/tester/nano-env/bin/python*"),
     Fault(
@@ -142,7 +157,7 @@ FAULTS = (
     ),
     Fault(
         "picture-empty",
-        COMPATIBILITY,
+        STRESS,
         "guest",
         "model.picture",
         guest=_engine(
@@ -151,20 +166,14 @@ FAULTS = (
     ),
     Fault(
         "picture-colours-shifted",
-        COMPATIBILITY,
+        STRESS,
         "guest",
         "model.picture",
         guest=_engine("from PIL import ImageOps as _O", _SAVED, _PATCHED.format('_O.invert(self.convert("RGB"))')),
     ),
-    Fault(
-        "picture-slow",
-        COMPATIBILITY,
-        "guest",
-        "model.first_inference",
-        guest=_engine("import sys, time", 'time.sleep(9 if "generate" in sys.argv else 0)'),
-    ),
     Fault("data-disk-full", STRESS, "guest", "guest.data_disk", guest=_FILL),
     Fault("data-disk-read-only", STRESS, "guest", "guest.data_disk", guest=f"mount -o remount,ro {DISK}"),
+    Fault("data-disk-not-ours", STRESS, "guest", "guest.data_disk", guest=f"chown -R root:root {DISK}/tmp"),
     Fault("share-gone", STRESS, "guest", "guest.share", guest="umount /srv/nano-banana-share"),
     Fault(
         "memory-unreserved",

@@ -127,8 +127,16 @@ def accel_3d(content: Any, host: str) -> None:
 
 
 def snapshot(content: Any, host: str) -> None:
-    """Somebody takes a snapshot."""
-    finish(machine(content, host).CreateSnapshot_Task("before-the-upgrade", "", False, False))
+    """Somebody takes a snapshot while the GPU is out, and puts the GPU back: vSphere refuses the one, not the other."""
+    found = machine(content, host)
+    powered_off(content, host)
+    gpu = next(item for item in found.config.hardware.device if isinstance(item, vim.vm.device.VirtualPCIPassthrough))
+    for operation in ("remove", "add"):
+        edit = vim.vm.device.VirtualDeviceSpec(operation=operation, device=gpu)
+        finish(found.ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=[edit])))
+        if operation == "remove":
+            finish(found.CreateSnapshot_Task("before-the-upgrade", "", False, False))
+    finish(found.PowerOnVM_Task())
 
 
 def powered_off(content: Any, host: str) -> None:

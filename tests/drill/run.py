@@ -103,7 +103,7 @@ def try_fault(lab: Lab, fault: Fault) -> Outcome:
     try:
         break_it(lab, fault)
         gate = ask(lab, fault.stage, fault.host, fault.waiver)
-        _judge(outcome, gate)
+        judge(outcome, gate)
         failed = gate.failed(fault.host)
         if fault.check in failed:
             _mend(lab, fault, failed, outcome)
@@ -122,7 +122,8 @@ def break_it(lab: Lab, fault: Fault) -> None:
         _must(on_guest(lab, fault.host, fault.guest))
 
 
-def _judge(outcome: Outcome, gate: Gate) -> None:
+def judge(outcome: Outcome, gate: Gate) -> None:
+    """Was it found, by which cause, and what else failed that it does not explain?"""
     fault, failed = outcome.fault, gate.failed(outcome.fault.host)
     row = failed.get(fault.check)
     outcome.found = row is not None and (not fault.cause or row["cause"] == fault.cause)
