@@ -192,7 +192,7 @@ FAULTS = (
         "machine",
         "gate.waiver",
         vcenter=LOW_SHARES,
-        waiver="[{check: vm.cpu_shares, hosts: nb-stress-*, reason: the new host arrives, until: 2026-01-31}]",
+        waiver='[{check: vm.cpu_shares, hosts: nb-stress-*, reason: the new host arrives, until: "2026-01-31"}]',
         explains=("vm.cpu_shares",),
     ),
     Fault(

@@ -163,7 +163,10 @@ MODEL: Tuple[Check, ...] = (
     _check(
         "model.picture",
         "The engine draws one picture",
-        Fix("Run it by hand on the guest and read what it says.", "{engine} generate --help", ON_GUEST),
+        Fix(
+            "Look at it (the run's artifacts have it), and try {engine} by hand; a damaged engine is installed again.",
+            REINSTALL,
+        ),
         "model.import",
         after=("guest.share", "guest.data_disk"),
     ),
