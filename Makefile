@@ -92,7 +92,7 @@ bench-configure: setup ## Three hosts from bare clones, again, and a role's task
 	@$(BIN)/python -m lab setup
 	@PYTHONPATH=.collections $(BIN)/python -m tests.bench.configure $(ARGS)
 
-bench-preflight: setup ## The vSphere checks of 100 VMs on the lab, without the login (2 minutes)
+bench-preflight: setup ## The vSphere checks of 100 VMs, and the guest checks of one host (3 minutes)
 	@$(BIN)/python -m lab setup
 	@PYTHONPATH=.collections $(BIN)/python -m tests.bench.preflight $(ARGS)
 

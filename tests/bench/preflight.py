@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``make bench-preflight``: the vSphere checks of many VMs, without what the login takes.
+"""``make bench-preflight``: the vSphere checks of many VMs, without what the login takes, and those of one guest.
 
-Everything is asked of the lab's vCenter with made-up guests, in this process, as Ansible's worker does it.
+vCenter's are asked of the lab with made-up guests, in this process, as Ansible's worker does it. The guest's are one
+task of ansible-playbook on a configured host, everything included but the picture.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import cProfile
 import datetime
+import json
 import os
 import pstats
 import sys
@@ -31,8 +33,12 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import 
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.limits import DEFAULTS
 from pyVmomi import vim
 
+from tests.bench.configure import inventory, play
 from tests.bench.run import ROOT, Lab, running_lab
 
+GUEST_GOAL = 3.0  # seconds of all checks of one guest, without the time of the picture
+GUEST = {"baseline": ["nb-baseline-01"]}
+GUEST_TASK = "nanobanana.testbed.preflight : Examine the guest"
 GOAL = 2.0  # seconds of each vSphere gate's work for VMS machines, without the login
 VMS = 100
 SLOWEST = 8
@@ -139,6 +145,28 @@ def vsphere(count: int, repeat: int, *, profile: bool) -> dict[str, float]:
     return found
 
 
+def guest(repeat: int) -> tuple[float, float]:
+    """Seconds of the one module call on a configured host without its picture, and of the picture; the best run's."""
+    with tempfile.TemporaryDirectory(prefix="nbb-") as name, running_lab(Path(name), "podman") as lab:
+        folder = Path(name)
+        hosts = inventory(folder / "one", GUEST)
+        for playbook in ("provision", "configure"):
+            play(lab, hosts, ROOT / f"playbooks/{playbook}.yml")
+        found = []
+        for turn in range(repeat):
+            run = f"bench-{turn}"
+            asked = Lab(lab.state, lab.env | {"NANOBANANA_RUN_ID": run})
+            tasks = dict(play(asked, hosts, ROOT / "playbooks/preflight_guest.yml").tasks)
+            told = json.loads((folder / "artifacts" / run / "preflight-guest.json").read_text())
+            rows = told["targets"][GUEST["baseline"][0]]["checks"]
+            picture = next(row["seconds"] for row in rows if row["id"] == "model.picture")
+            found.append((tasks[GUEST_TASK] - picture, picture))
+            print(
+                f"{found[-1][0]:9.2f} s  guest: {len(rows)} checks in one call; the picture {picture:.2f} s", flush=True
+            )
+        return min(found)
+
+
 def main() -> int:
     """Measure, and print the line that others read; 1 when the goal is missed."""
     parser = argparse.ArgumentParser(prog="make bench-preflight", description=__doc__)
@@ -148,13 +176,14 @@ def main() -> int:
     options = parser.parse_args()
     found = vsphere(options.vms, options.repeat, profile=options.profile)
     seconds = max(found["machine"], found["platform"])
+    checks, _picture = guest(options.repeat)
     today = datetime.datetime.now(tz=datetime.UTC).date()
     print(f"\n{today}, {os.cpu_count()} processors, Python {sys.version.split()[0]}, load {os.getloadavg()[0]:.1f}")
-    met = seconds <= GOAL
-    print(f"{'met   ' if met else 'MISSED'}  the slower gate of {options.vms} VMs {seconds:.2f} s, goal {GOAL:g} s")
-    line = {"preflight_vms": f"{options.vms}", "seconds": f"{seconds:.2f}", "login": f"{found['login']:.2f}"}
-    print(" ".join(f"{name}={value}" for name, value in line.items()), f"goal={GOAL:g}")
-    return 0 if met else 1
+    rows = (("the slower vSphere gate", seconds, GOAL), ("the checks of one guest", checks, GUEST_GOAL))
+    for name, took, goal in rows:
+        print(f"{'met   ' if took <= goal else 'MISSED'}  {name} {took:.2f} s, goal {goal:g} s")
+    print(f"preflight_vms={options.vms} seconds={seconds:.2f} login={found['login']:.2f} guest_checks={checks:.2f}")
+    return int(any(took > goal for _name, took, goal in rows))
 
 
 if __name__ == "__main__":
