@@ -18,4 +18,6 @@ sys.exit(subprocess.call([sys.executable, "-m", "pip", "install", *arguments]))
 PY
 version=$("$root/.venv/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 export ANSIBLE_TEST_CONTENT_ROOT=$root/.collections/ansible_collections/nanobanana/testbed
-exec "$root/.venv/bin/ansible-test" sanity --python "$version" --exclude engine/ --exclude lab/ --exclude tests/verify/ "$@"
+# validate-modules breaks off at a PowerShell module where there is no pwsh; test_win_collect.py reads its options from the text.
+exec "$root/.venv/bin/ansible-test" sanity --python "$version" --exclude engine/ --exclude lab/ --exclude tests/verify/ \
+  --exclude plugins/modules/win_collect.ps1 "$@"
