@@ -6,13 +6,11 @@ from __future__ import annotations
 
 from typing import Tuple
 
+from .orders import DISK, DRIVER, KERNEL, PROVISION, PYTHON, REINSTALL
 from .result import ERROR, WARNING, Check, Fix
 from .result import GUEST as ON_GUEST
 
 STAGE = "guest"
-CONFIGURE = "ansible-playbook playbooks/configure.yml --limit {name}"
-PROVISION = "ansible-playbook playbooks/provision.yml --limit {name}"
-REINSTALL = f"{CONFIGURE} -e model_reinstall=true"
 _AGAIN = Fix("Install the model's packages again.", REINSTALL)
 
 
@@ -52,7 +50,7 @@ SYSTEM: Tuple[Check, ...] = (
     _check(
         "guest.isolation",
         "The wished cores are isolated",
-        Fix("Write the kernel's arguments and restart the guest.", CONFIGURE),
+        Fix("Write the kernel's arguments and restart the guest.", KERNEL),
     ),
     _check(
         "guest.swap",
@@ -64,7 +62,7 @@ SYSTEM: Tuple[Check, ...] = (
     _check(
         "guest.data_disk",
         "The data disk is mounted, writable and not full",
-        Fix("Make it right.", CONFIGURE),
+        Fix("Make it right.", DISK),
     ),
     _check(
         "guest.data_disk_speed",
@@ -75,7 +73,7 @@ SYSTEM: Tuple[Check, ...] = (
     ),
     _check("guest.share", "The share for results answers", Fix("Mount it.", "mount {share}", ON_GUEST)),
 )
-DRIVER: Tuple[Check, ...] = (
+GPU: Tuple[Check, ...] = (
     _check(
         "gpu.present",
         "The guest has its GPU",
@@ -84,40 +82,38 @@ DRIVER: Tuple[Check, ...] = (
     _check(
         "gpu.secure_boot",
         "Secure Boot lets the driver in",
-        Fix(
-            "Set nvidia_driver_source to distribution (Ubuntu), or turn Secure Boot off in the VM's options.", CONFIGURE
-        ),
+        Fix("Set nvidia_driver_source to distribution (Ubuntu), or turn Secure Boot off in the VM's options.", DRIVER),
         "gpu.present",
     ),
     _check(
         "gpu.driver",
         "NVIDIA's driver is loaded and drives the GPU",
-        Fix("Install the driver again.", CONFIGURE),
+        Fix("Install the driver again.", DRIVER),
         "gpu.present",
         after=("gpu.secure_boot",),
     ),
     _check(
         "gpu.driver_wish",
         "The driver is the wished one",
-        Fix("Install the wished driver, and restart the guest where it asks for it.", CONFIGURE),
+        Fix("Install the wished driver, and restart the guest where it asks for it.", DRIVER),
         "gpu.driver",
     ),
     _check(
         "gpu.driver_kind",
         "Driver and VM agree on passthrough or vGPU",
-        Fix("Set nvidia_driver_kind to what the VM has.", CONFIGURE),
+        Fix("Set nvidia_driver_kind to what the VM has.", DRIVER),
         "gpu.driver",
     ),
     _check(
         "gpu.licence",
         "The vGPU has its licence",
-        Fix("Put a valid token into nvidia_driver_vgpu_token.", CONFIGURE),
+        Fix("Put a valid token into nvidia_driver_vgpu_token.", DRIVER),
         "gpu.driver",
     ),
     _check(
         "gpu.cuda",
         "The driver runs the wished CUDA",
-        Fix("Set nvidia_driver_branch or cuda_toolkit_version by NVIDIA's table.", CONFIGURE),
+        Fix("Set nvidia_driver_branch or cuda_toolkit_version by NVIDIA's table.", DRIVER),
         "gpu.driver",
     ),
     _check(
@@ -143,20 +139,20 @@ MODEL: Tuple[Check, ...] = (
     _check(
         "guest.python",
         "The engine's environment runs the wished Python",
-        Fix("Set pyenv_python_version or pyenv_provider; then:", CONFIGURE),
+        Fix("Set pyenv_python_version or pyenv_provider; then:", PYTHON),
     ),
     _check("windows.wsl", "No Python of WSL is beside Windows' own", Fix("Remove WSL's distributions.")),
     _check(
         "windows.pillow_simd",
         "pillow-simd is the PIL that is imported",
-        Fix("Install its wheel last, without dependencies (pyenv_pillow_wheel).", CONFIGURE),
+        Fix("Install its wheel last, without dependencies (pyenv_pillow_wheel).", PYTHON),
         "guest.python",
     ),
     _check("guest.packages", "The model's packages are in its environment", _AGAIN, "guest.python"),
     _check(
         "gpu.torch",
         "The driver runs PyTorch's CUDA",
-        Fix("Set nvidia_driver_branch by NVIDIA's table.", CONFIGURE),
+        Fix("Set nvidia_driver_branch by NVIDIA's table.", DRIVER),
         *("gpu.driver", "guest.packages"),
     ),
     _check("model.import", "The engine can be imported", _AGAIN, "guest.python", after=("guest.packages",)),
@@ -177,7 +173,7 @@ MODEL: Tuple[Check, ...] = (
         "model.picture",
     ),
 )
-GUEST: Tuple[Check, ...] = (*SYSTEM, *DRIVER, *MODEL)
+GUEST: Tuple[Check, ...] = (*SYSTEM, *GPU, *MODEL)
 # What only a Linux guest can be asked.
 LINUX = (
     "guest.kernel",

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from typing import Tuple
 
+from .orders import PROVISION
 from .result import Check, Fix
 
-PROVISION = "ansible-playbook playbooks/provision.yml --limit {name}"
 # {cycle} is empty, or the option that allows fleet to power this VM off and on: with the whole vm_lifecycle of its
 # wish, because an extra variable replaces the inventory's mapping.
 CYCLE = PROVISION + "{cycle}"

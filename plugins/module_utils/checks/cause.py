@@ -8,13 +8,10 @@ import re
 from dataclasses import dataclass
 from typing import Any, Callable, Mapping, Optional, Pattern
 
+from .orders import PYTHON
 from .result import GUEST, Fix
 
 Facts = Mapping[str, Any]
-CONFIGURE = "ansible-playbook playbooks/configure.yml --limit {name}"
-# Brings back what pip believes to be installed.
-REINSTALL = f"{CONFIGURE} -e model_reinstall=true"
-PROVISION = "ansible-playbook playbooks/provision.yml --limit {name}"
 
 
 def reboot(text: str) -> Fix:
@@ -24,7 +21,7 @@ def reboot(text: str) -> Fix:
 
 def anew(text: str) -> Fix:
     """Make the environment anew: what does not belong into it only goes with it."""
-    return Fix(f"{text} Take the environment away, then type: {CONFIGURE}.", "rm -rf {venv}", GUEST)
+    return Fix(f"{text} Take the environment away, then type: {PYTHON}.", "rm -rf {venv}", GUEST)
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Mapping, Optional, Tuple
 
-from .cause import REINSTALL, Cause, Rule, anew, word
+from .cause import Cause, Rule, anew, word
 from .causes_gpu import GPU_RULES
 from .causes_model import PICTURE_RULES, PYTHON_RULES, SYSTEM_RULES
 from .causes_platform import LAST_RULES, PLATFORM_RULES
+from .orders import REINSTALL
 
 __all__ = ["CAUSES", "RULES", "Cause", "diagnose", "for_windows"]
 

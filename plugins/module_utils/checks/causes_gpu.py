@@ -6,9 +6,10 @@ from __future__ import annotations
 
 from typing import Tuple
 
-from .cause import CONFIGURE, PROVISION, Cause, Facts, Rule, reboot, word, words
+from .cause import Cause, Facts, Rule, reboot, word, words
 from .causes_xid import OTHER_XID, XID_RULES
 from .nvidia_versions import judge
+from .orders import DRIVER, PROVISION
 from .result import FAILED, Fix
 
 _MATRIX = "docs.nvidia.com/deploy/cuda-compatibility"
@@ -16,7 +17,7 @@ _PYTORCH = "PyTorch, c10/cuda and torch/cuda/__init__.py"
 _DRIVER_FIX = Fix(
     "Set nvidia_driver_branch in group_vars to a branch that has at least this CUDA's driver (table in "
     "checks/data/nvidia.py), or take a build of torch for an older CUDA.",
-    CONFIGURE,
+    DRIVER,
 )
 _LIBRARY = r"(?:cannot open shared object file|could not load library|unable to load any of|no such file or directory)"
 
@@ -87,7 +88,7 @@ _DRIVER = (
             "signed.",
             Fix(
                 "Set nvidia_driver_source: distribution on Ubuntu, or turn Secure Boot off in the VM's boot options.",
-                CONFIGURE,
+                DRIVER,
             ),
             "Linux kernel, module signing facility (ENOKEY, EKEYREJECTED)",
         ),
@@ -131,7 +132,7 @@ _DRIVER = (
             "holds the device, or the module was refused.",
             Fix(
                 "Install the driver for the running kernel; the reason stands in the guest's kernel log (dmesg).",
-                CONFIGURE,
+                DRIVER,
             ),
             "nvidia-smi",
         ),
@@ -154,7 +155,7 @@ _DRIVER = (
             "The vGPU has no licence",
             "Without a licence NVIDIA's vGPU slows down after some minutes and CUDA stops working. The guest needs a "
             "token that its licence server accepts, a working clock, and a way to that server.",
-            Fix("Put a valid token into nvidia_driver_vgpu_token (Ansible Vault).", CONFIGURE),
+            Fix("Put a valid token into nvidia_driver_vgpu_token (Ansible Vault).", DRIVER),
             "NVIDIA Virtual GPU Software licensing guide",
         ),
         words(r"license status\s{0,40}: unlicensed|valid GRID license not found|failed to acquire license"),
@@ -178,7 +179,7 @@ _CUDA = (
             "CUDA error 804: forward compatibility on a GPU that has none",
             "A cuda-compat library is loaded; it serves data centre GPUs alone. Without it, CUDA is too new for the "
             "driver.",
-            Fix("Remove the cuda-compat package, and set nvidia_driver_branch to one that has this CUDA.", CONFIGURE),
+            Fix("Remove the cuda-compat package, and set nvidia_driver_branch to one that has this CUDA.", DRIVER),
             f"{_MATRIX}, forward compatibility; cudaErrorCompatNotSupportedOnDevice",
         ),
         words(r"error 804\b|\(804 vs\. 0\)|forward compatibility was attempted on non supported HW"),
@@ -199,7 +200,7 @@ _CUDA = (
             "torch finds no NVIDIA driver",
             "libcuda, which the driver brings, is not there: no driver is installed, or only its headless parts "
             "without compute.",
-            Fix("Install the driver: set nvidia_driver_branch and nvidia_driver_required in group_vars.", CONFIGURE),
+            Fix("Install the driver: set nvidia_driver_branch and nvidia_driver_required in group_vars.", DRIVER),
             _PYTORCH,
         ),
         words(
@@ -217,7 +218,7 @@ _PROGRAM = (
             "new).",
             Fix(
                 "Take the lock of a torch build that has this GPU (model_variant, model_lock), or another GPU.",
-                CONFIGURE,
+                DRIVER,
             ),
             f"cudaErrorNoKernelImageForDevice; {_PYTORCH}",
         ),

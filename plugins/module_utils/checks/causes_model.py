@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from typing import Tuple
 
-from .cause import CONFIGURE, REINSTALL, Cause, Facts, Rule, anew, word, words
+from .cause import Cause, Facts, Rule, anew, word, words
 from .causes_gpu import CUDNN_MISSING
+from .orders import CONFIGURE, PYTHON, REINSTALL
 from .result import GUEST, Fix
 
 _AGAIN = Fix("Install the model's packages again from their lock.", REINSTALL)
@@ -164,7 +165,7 @@ PICTURE_RULES: Tuple[Rule, ...] = (
             "picture is black. Windows Server 2019 has WSL1 at most, so any WSL Python is one too many there.",
             Fix(
                 "Unregister WSL's distributions, which deletes their files, and make the environment anew "
-                f"(delete it, then type: {CONFIGURE}); pillow-simd goes in last.",
+                f"(delete it, then type: {PYTHON}); pillow-simd goes in last.",
                 _UNREGISTER,
                 GUEST,
             ),

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from typing import Tuple
 
-from .cause import PROVISION, Cause, Facts, Rule, number, word, words
+from .cause import Cause, Facts, Rule, number, word, words
+from .orders import PROVISION
 from .result import Fix
 
 _SLOW_SECONDS = 30.0

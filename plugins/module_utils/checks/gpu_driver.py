@@ -10,6 +10,7 @@ from typing import Any, Dict, Optional
 from .diagnosis import explained
 from .gpu_report import SECONDS, UnreadableReportError, parse
 from .host import NOT_FOUND, TIMED_OUT, Completed, shown
+from .orders import DRIVER
 from .result import FAILED, GUEST, PASSED, SKIPPED, Fix, Outcome
 
 SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
@@ -19,13 +20,13 @@ NVML_VERSION = re.compile(r"NVML library version: (\d+(?:\.\d+)*)")
 # What the kernel says when a driver meets a GPU that it was not made for: NVIDIA/gpu-operator issue 1371.
 UNSUPPORTED = re.compile(r"NVRM: installed in this system is not supported by the|is not supported by the NVIDIA \d")
 
-CONFIGURE = Fix("Install the driver again.", "ansible-playbook playbooks/configure.yml --limit {name}")
+CONFIGURE = Fix("Install the driver again.", DRIVER)
 LOAD = Fix("Load the kernel module; where that fails, configure again and read dmesg.", "modprobe nvidia", GUEST)
 REBOOT = Fix("Restart the guest: the new kernel module is loaded then.", "systemctl reboot", GUEST)
 HUNG = Fix("Restart the guest; a GPU that hangs again needs its host restarted.", "systemctl reboot", GUEST)
 VGPU = Fix(
     "The VM has a vGPU: set nvidia_driver_kind to vgpu with the guest driver that matches the host's, and configure.",
-    "ansible-playbook playbooks/configure.yml --limit {name}",
+    DRIVER,
 )
 
 

@@ -9,13 +9,13 @@ from typing import Optional
 from . import nvidia_versions as versions
 from .gpu_report import Report
 from .host import shown
+from .orders import DRIVER
 from .result import FAILED, GUEST, NOT_APPLICABLE, PASSED, WARNED, Fix, Outcome
 
 STRICT, MINOR_VERSION = "strict", "minor_version"
 POLICIES = (STRICT, MINOR_VERSION)
 PASSTHROUGH, VGPU = "passthrough", "vgpu"
 KINDS = (PASSTHROUGH, VGPU)
-CONFIGURE = "ansible-playbook playbooks/configure.yml --limit {name}"
 
 
 def judge_wish(report: Report, branch: str, version: str) -> Outcome:
@@ -38,14 +38,12 @@ def judge_kind(report: Report, kind: str) -> Outcome:
     expected = {PASSTHROUGH: "a whole GPU (passthrough)", VGPU: "a vGPU"}[kind]
     if found == kind == PASSTHROUGH and gpu.licence:
         why = f"the vGPU software's guest driver runs a whole GPU and asks for a licence ({gpu.product or 'unnamed'})"
-        fix = Fix("Set nvidia_driver_kind to passthrough, take that driver off (nvidia-uninstall), then:", CONFIGURE)
+        fix = Fix("Set nvidia_driver_kind to passthrough, take that driver off (nvidia-uninstall), then:", DRIVER)
         return Outcome(WARNED, expected, actual, why, {"mode": gpu.mode}, fix=fix)
     if found == kind:
         return Outcome(PASSED, expected, actual, evidence={"mode": gpu.mode})
     why = f"nvidia_driver_kind is {kind}, and the VM has {'a vGPU' if gpu.vgpu else 'a whole GPU'}"
-    fix = Fix(
-        f"Set nvidia_driver_kind to {found} for this host, or give the VM the other GPU (vm_gpu); then:", CONFIGURE
-    )
+    fix = Fix(f"Set nvidia_driver_kind to {found} for this host, or give the VM the other GPU (vm_gpu); then:", DRIVER)
     return Outcome(FAILED, expected, actual, why, {"mode": gpu.mode}, fix=fix)
 
 
@@ -78,7 +76,7 @@ def _against(driver: str, cuda: str, policy: str, whose: str, platform: str) -> 
     older = versions.newest_toolkit_for(driver, policy == STRICT)
     mends = [f"nvidia_driver_branch to {newer} or newer"] if newer else []
     mends += [f"cuda_toolkit_version to {older} or older"] if older and whose == "CUDA" else []
-    fix = Fix(f"Set {', or '.join(mends)}; then configure again.", CONFIGURE) if mends else None
+    fix = Fix(f"Set {', or '.join(mends)}; then configure again.", DRIVER) if mends else None
     return Outcome(verdict.status, expected, f"driver {driver}", verdict.reason, evidence, fix=fix)
 
 

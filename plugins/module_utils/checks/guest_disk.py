@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import List, Optional, Tuple
 
 from .host import TIMED_OUT, Completed
+from .orders import DISK
 from .result import FAILED, GUEST, NOT_APPLICABLE, PASSED, SKIPPED, Fix, Outcome
 
 SECONDS = 5.0
@@ -18,7 +19,6 @@ SCRATCH = "tmp"
 DISPENSABLE = ("cache", SCRATCH, "logs")
 PROBE_MIB = 64
 PROBE_SECONDS = 1
-WHAT_FIXES = "ansible-playbook playbooks/configure.yml --limit {name}"
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def _not_writable(path: str, expected: str, write: Completed, found: Usage, lock
         fix = Fix("Mount it for writing; dmesg says why the kernel took it away.", f"mount -o remount,rw {path}", GUEST)
         return Outcome(FAILED, expected, "mounted for reading alone", "nothing can be written", evidence, fix=fix)
     what = "the folder tmp is missing on it" if write.rc == 2 else "the model's user may not write there"
-    fix = Fix("Make the folders and their owner right.", WHAT_FIXES)
+    fix = Fix("Make the folders and their owner right.", DISK)
     return Outcome(FAILED, expected, what, f"{what} ({write.last_line()})", evidence, fix=fix)
 
 
@@ -106,12 +106,12 @@ def judge(
     if not path:
         return Outcome(NOT_APPLICABLE, detail="no data disk is wished for this host (data_disk_name is empty)")
     expected = f"{path} mounted, writable, at least {wanted_mb} MB free"
-    mount = Fix(f"Mount it; /etc/fstab has its line once the role data_disk ran: {WHAT_FIXES}", f"mount {path}", GUEST)
+    mount = Fix(f"Mount it; /etc/fstab has its line once the role data_disk ran: {DISK}", f"mount {path}", GUEST)
     found = usage(space.out)
     if space.rc == TIMED_OUT:
         return Outcome(FAILED, expected, "no answer", f"{path} did not answer within {SECONDS:.0f} s", fix=mount)
     if found is None:
-        fix = Fix("Make it.", WHAT_FIXES)
+        fix = Fix("Make it.", DISK)
         return Outcome(FAILED, expected, space.last_line(), f"{path} is not there", fix=fix)
     evidence = {"free_mb": found.free_mb, "mount": found.mount}
     if found.mount != path and not container:

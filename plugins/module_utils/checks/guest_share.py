@@ -11,13 +11,13 @@ from typing import Any, Dict, Optional, Tuple
 
 from .diagnosis import explained
 from .host import TIMED_OUT, Completed
+from .orders import DISK
 from .result import FAILED, GUEST, NOT_APPLICABLE, PASSED, Fix, Outcome
 
 MOUNTS = "/proc/self/mountinfo"
 # Leaves nothing behind; in a process of its own, because a dead file server holds whoever asks it.
 TRY = 'test -d "$1" && : > "$1/.preflight" && rm -f "$1/.preflight"'
 LOOK = 'test -d "$1" && test -w "$1"'
-CONFIGURE = "ansible-playbook playbooks/configure.yml --limit {name}"
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,6 @@ def judge(share: Share, mounts: str, answer: Completed, facts: Dict[str, Any]) -
         return explained(outcome, answer.err, facts)
     if answer.rc:
         why = f"the user cannot write to {share.folder}"
-        fix = Fix("Make the folder and its owner right.", CONFIGURE)
+        fix = Fix("Make the folder and its owner right.", DISK)
         return explained(Outcome(FAILED, expected, answer.last_line(), why, evidence, fix=fix), answer.err, facts)
     return Outcome(PASSED, expected, f"{mount[0]} from {mount[1]}, writable", evidence=evidence)

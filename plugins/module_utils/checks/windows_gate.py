@@ -24,10 +24,10 @@ from . import (
     windows,
     windows_judges,
 )
-from .cause import CONFIGURE
 from .causes import CAUSES, for_windows
 from .guest_wish import Wish
 from .host import NOT_FOUND, TIMED_OUT, Completed
+from .orders import DISK
 from .recorded import Program, RecordedHost
 from .result import FAILED, NOT_APPLICABLE, SKIPPED, Check, Fix, Outcome, Probe, Result, explain, run_checks, summarise
 
@@ -43,8 +43,8 @@ OPTIONS = (
 _AGAIN = for_windows(CAUSES["engine-missing"]).fix
 # What mends it there in another way than on Linux.
 FIXES: Mapping[str, Fix] = {
-    "guest.data_disk": Fix("Make room on the volume; where it is missing, make it.", CONFIGURE),
-    "guest.share": Fix("See that the file server is up and lets the connection's user in, then link it.", CONFIGURE),
+    "guest.data_disk": Fix("Make room on the volume; where it is missing, make it.", DISK),
+    "guest.share": Fix("See that the file server is up and lets the connection's user in, then link it.", DISK),
     "windows.wsl": for_windows(CAUSES["pil-beside-wsl"]).fix,
     "windows.pillow_simd": _AGAIN,
     "guest.packages": _AGAIN,

@@ -164,7 +164,7 @@ def test_the_message_says_it_all() -> None:
         "  expected: import nano_banana prints a version",
         "  found:    ValueError: a broken package",
         "  mend:     Install the model's packages again. Type: "
-        "ansible-playbook playbooks/configure.yml --limit nb-baseline-01 -e model_reinstall=true",
+        "ansible-playbook playbooks/configure.yml --limit nb-baseline-01 --tags model -e model_reinstall=true",
         "Not run because of that: model.picture, model.first_inference.",
         "Next: ansible-playbook playbooks/preflight_guest.yml --limit nb-baseline-01",
     ]
