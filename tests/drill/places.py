@@ -144,16 +144,6 @@ def powered_off(content: Any, host: str) -> None:
     finish(machine(content, host).PowerOffVM_Task())
 
 
-def port_group(before: str, after: str) -> InVCenter:
-    """Somebody renames a port group."""
-
-    def act(content: Any, _host: str) -> None:
-        found = next(item for item in objects(content, vim.dvs.DistributedVirtualPortgroup) if item.name == before)
-        finish(found.Rename_Task(after))
-
-    return act
-
-
 def privilege(name: str, *, held: bool) -> InVCenter:
     """Somebody takes a privilege out of the role that the testbed's login holds on its folder, or gives it back."""
 

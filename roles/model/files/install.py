@@ -71,7 +71,7 @@ def install(wish: dict[str, Any], venv: Path) -> None:
     )
     run(
         pip(
-            *("install", "--quiet", "--retries", "2", *anew),
+            *("install", "--quiet", "--retries", "5", *anew),
             *("--only-binary", ":all:", "--require-hashes", "--requirement", lock),
         ),
         Path(lock).name,
