@@ -30,7 +30,7 @@ def too_old(facts: Facts) -> bool:
         verdict = judge(driver, wanted, bool(facts.get("strict")), platform)
         # Without a minimum the table does not know this CUDA or driver, which proves nothing.
         return verdict.status == FAILED and bool(verdict.minimum)
-    majors = [each.split(".")[0] for each in (own, wanted)]
+    majors = [each.split(".", maxsplit=1)[0] for each in (own, wanted)]
     return all(each.isdecimal() for each in majors) and int(majors[0]) < int(majors[1])
 
 

@@ -39,7 +39,8 @@ class Completed:
     def last_line(self) -> str:
         """The line that says why a Python program ended: the last one of stderr, or of stdout; fit to be shown."""
         lines = (self.err.strip() or self.out.strip())[-LINE * 4 :].splitlines()
-        return (lines and shown(lines[-1])) or f"nothing was written, exit status {self.rc}"
+        last = shown(lines[-1]) if lines else ""
+        return last if last else f"nothing was written, exit status {self.rc}"
 
 
 class Host(Protocol):

@@ -42,7 +42,7 @@ def run(answer: dict[str, Any], check_mode: bool = False, **args: Any) -> tuple[
 
 def test_the_guest_is_asked_once_and_its_answers_are_judged() -> None:
     action, found = run({"changed": False, "outputs": {}})
-    assert [name for name, _ in action.asked] == ["nanobanana.testbed.win_collect"]
+    assert [name for name, _args in action.asked] == ["nanobanana.testbed.win_collect"]
     assert {program["name"] for program in action.asked[0][1]["programs"]} >= {"python", "import", "picture"}
     assert found["failed"] is True
     assert found["changed"] is False
@@ -50,13 +50,13 @@ def test_the_guest_is_asked_once_and_its_answers_are_judged() -> None:
 
 
 def test_a_gate_that_judges_later_gets_the_checks_and_no_failure() -> None:
-    _, found = run({"outputs": {}}, fail_on="never")
+    _action, found = run({"outputs": {}}, fail_on="never")
     assert not found.get("failed")
     assert found["summary"]["failed"] > 0
 
 
 def test_check_mode_reaches_the_judges() -> None:
-    _, found = run({"outputs": {}}, check_mode=True, fail_on="never")
+    _action, found = run({"outputs": {}}, check_mode=True, fail_on="never")
     assert {check["id"]: check["status"] for check in found["checks"]}["guest.python"] == "skipped"
 
 
@@ -69,7 +69,7 @@ def test_check_mode_reaches_the_judges() -> None:
     ],
 )
 def test_a_collector_that_fails_is_named_with_the_next_command(answer: dict[str, Any]) -> None:
-    _, found = run(answer)
+    _action, found = run(answer)
     assert found["failed"] is True
     assert found["msg"] == (
         "Guest gate of nb-compatibility-01: expected the answers of nanobanana.testbed.win_collect; found "

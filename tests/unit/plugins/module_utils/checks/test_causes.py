@@ -232,8 +232,8 @@ def test_every_xid_of_the_table_is_known_by_its_number(number: int, rest: str) -
 
 
 def test_every_cause_is_found_by_some_test() -> None:
-    proved = {cause for cause, _ in TEXTS} | {name for name in CAUSES if re.match(r"xid-\d", name)}
-    proved |= {cause for cause, _, _ in ALIKE} | {cause for cause, _ in CONFLICTS}
+    proved = {cause for cause, _text in TEXTS} | {name for name in CAUSES if re.match(r"xid-\d", name)}
+    proved |= {row[0] for row in ALIKE} | {cause for cause, _text in CONFLICTS}
     assert set(CAUSES) - proved == set()
 
 
@@ -393,7 +393,7 @@ def test_a_nasty_text_takes_no_longer_than_a_moment(word: str) -> None:
     assert time.process_time() - started < 2.0
 
 
-PIECES = st.lists(st.one_of(st.text(max_size=40), st.sampled_from([text for _, text in TEXTS] + HARD)), max_size=8)
+PIECES = st.lists(st.one_of(st.text(max_size=40), st.sampled_from([text for _cause, text in TEXTS] + HARD)), max_size=8)
 FACTS = st.dictionaries(
     st.sampled_from(
         [
