@@ -38,7 +38,7 @@ def extra(**variables: object) -> list[str]:
 
 def test_unknown_template(lab: Lab) -> None:
     wrong = {"library": "nano-banana", "item": "nano-banana-basline-template"}
-    parts = ["no item 'nano-banana-basline-template'", "did you mean 'nano-banana-baseline-template'?"]
+    parts = ["no item 'nano-banana-basline-template'", "fix Did you mean 'nano-banana-baseline-template'?"]
     refused(lab, *extra(vm_template=wrong), parts=parts)
 
 
@@ -61,7 +61,7 @@ def test_unreachable_vcenter(lab: Lab) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    parts = [f"vCenter 127.0.0.1:{port}: expected a server on that port; found connection refused"]
+    parts = ["found connection refused expected a server on that port", f"no session with vCenter 127.0.0.1:{port}"]
     refused(lab, *extra(vsphere_port=port), parts=parts)
 
 
@@ -80,7 +80,11 @@ def test_untrusted_certificate(lab: Lab) -> None:
 
 
 def test_ca_file_that_is_not_there(lab: Lab) -> None:
-    refused(lab, *extra(vsphere_ca_file="/nonexistent/ca.pem"), parts=["/nonexistent/ca.pem", "no such file"])
+    refused(
+        lab,
+        *extra(vsphere_ca_file="/nonexistent/ca.pem"),
+        parts=["because of vsphere_ca_file /nonexistent/ca.pem", "found no such file"],
+    )
 
 
 def test_a_web_server_that_is_no_vcenter(lab: Lab, tmp_path: Path) -> None:
@@ -100,9 +104,7 @@ def test_a_web_server_that_is_no_vcenter(lab: Lab, tmp_path: Path) -> None:
         try:
             assert server.stdout is not None
             port = int(server.stdout.readline())
-            refused(
-                lab, *extra(vsphere_port=port), parts=["expected a vCenter server; found a web server that is none"]
-            )
+            refused(lab, *extra(vsphere_port=port), parts=["found a web server that is none expected a vCenter server"])
         finally:
             server.terminate()
 

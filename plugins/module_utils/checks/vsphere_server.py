@@ -30,6 +30,12 @@ def listed(words: Sequence[str]) -> str:
     return ", ".join(words[:SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
+def way_out(problem: Problem) -> Optional[Fix]:
+    """What an error says to do next, as a sentence of its own."""
+    text = problem.next
+    return Fix(text[:1].upper() + text[1:] + ("" if text.endswith("?") else ".")) if text else None
+
+
 def refused(problems: Sequence[Problem], status: str = FAILED) -> Outcome:
     """What fleet would refuse, as an outcome; the first problem's way out is the fix."""
     first = problems[0]
@@ -39,7 +45,7 @@ def refused(problems: Sequence[Problem], status: str = FAILED) -> Outcome:
         first.found,
         listed([problem.what for problem in problems]) + " cannot be met as it stands",
         {"problems": [str(problem) for problem in problems]},
-        fix=Fix(first.next[:1].upper() + first.next[1:] + ".") if first.next else None,
+        fix=way_out(first),
     )
 
 
@@ -48,9 +54,11 @@ def login(error: Optional[TestbedError], where: str) -> Outcome:
     if error is None:
         return Outcome(PASSED, "a session", f"a session with {where}")
     problem = error.problems[0]
-    fix = Fix(problem.next[:1].upper() + problem.next[1:] + ".") if problem.next else None
+    why = f"there is no session with {where}"
+    if problem.what != where:
+        why = f"{why}, because of {problem.what}"
     evidence = {"error_code": error.error_code}
-    return Outcome(FAILED, problem.expected, problem.found, f"there is no session with {where}", evidence, fix=fix)
+    return Outcome(FAILED, problem.expected, problem.found, why, evidence, fix=way_out(problem))
 
 
 def version(server: Server) -> Outcome:
