@@ -3,7 +3,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from hypothesis.configuration import set_hypothesis_home_dir
+
+# Where all tools keep what they remember: a folder beside galaxy.yml would be packed with the collection.
+set_hypothesis_home_dir(Path(__file__).parent / ".cache/hypothesis")
 
 _COUNTS: dict[str, int] = {}
 
