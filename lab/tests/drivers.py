@@ -13,7 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from lab import disk_image
 from lab.guests.base import POWERED_ON, Ability, Disk, Driver, Emit, GuestState, Vm
+from lab.guests.qemu import QemuDriver
+from lab.paths import Paths
 from lab.tests import helpers
 
 T = TypeVar("T")
@@ -125,3 +128,37 @@ def make_key(folder: Path) -> Path:
 def lab_id_of(folder: Path) -> str:
     """One that no other lab on this machine has."""
     return hashlib.sha256(f"{os.getpid()} {folder}".encode()).hexdigest()[:8]
+
+
+def qemu_driver(emit: Any, folder: Path) -> QemuDriver:
+    return QemuDriver(emit, machine_image(), folder / "guests", folder / "run", lab_id_of(folder))
+
+
+def machine_image() -> Path:
+    """That of the checkout, which `lab up` would build."""
+    paths = Paths.of_checkout()
+    if not disk_image.path(paths).exists():
+        disk_image.build(paths)
+    return disk_image.path(paths)
+
+
+def process_of(bench: Bench, vm: Vm) -> int:
+    guest = bench.driver.guests[vm.moid]  # type: ignore[attr-defined]
+    machine = getattr(guest, "machine", None)
+    return int(machine.pid if machine else getattr(guest, "pid", 0))
+
+
+def is_alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}/cmdline").exists() and bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+
+
+def until(condition: Any, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "not within the time"
+        time.sleep(0.2)
+
+
+def assert_whole(folder: Path) -> None:
+    for file in folder.glob("*.qcow2"):
+        subprocess.run(["qemu-img", "check", "-q", str(file)], check=True)

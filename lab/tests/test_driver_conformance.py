@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,14 +18,24 @@ from typing import Any
 
 import pytest
 
-from lab import disk_image, inotify
+from lab import inotify
 from lab.guests.base import POWERED_OFF, POWERED_ON, SUSPENDED, Ability, Disk, GuestError, Nic, Vm
 from lab.guests.fake import FakeDriver
 from lab.guests.podman import PodmanDriver
 from lab.guests.podman_cli import Podman, machine_containers_conf
-from lab.guests.qemu import QemuDriver
 from lab.paths import Paths
-from lab.tests.drivers import DATA_DISK, Bench, RealBench, lab_id_of, make_key
+from lab.tests.drivers import (
+    DATA_DISK,
+    Bench,
+    RealBench,
+    assert_whole,
+    is_alive,
+    lab_id_of,
+    make_key,
+    process_of,
+    qemu_driver,
+    until,
+)
 
 CAP_MB = 768
 
@@ -99,18 +107,6 @@ def qemu(folder: Path) -> Iterator[Bench]:
         bench.close()
 
 
-def qemu_driver(emit: Any, folder: Path) -> QemuDriver:
-    return QemuDriver(emit, machine_image(), folder / "guests", folder / "run", lab_id_of(folder))
-
-
-def machine_image() -> Path:
-    """That of the checkout, which `lab up` would build."""
-    paths = Paths.of_checkout()
-    if not disk_image.path(paths).exists():
-        disk_image.build(paths)
-    return disk_image.path(paths)
-
-
 @pytest.fixture(
     scope="module",
     params=["fake", pytest.param("podman", marks=pytest.mark.lab), pytest.param("qemu", marks=pytest.mark.machine)],
@@ -122,9 +118,6 @@ def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     else:
         for bench in {"podman": podman, "qemu": qemu}[request.param](folder):
             yield Shared(bench)
-
-
-# ---------------------------------------------------------------------- every driver
 
 
 def test_a_guest_that_is_powered_on_reports_its_identity(shared: Shared) -> None:
@@ -246,13 +239,6 @@ def test_a_running_guest_takes_disks_and_cards(shared: Shared) -> None:
     assert card.mac not in real.shell(vm, "cat /sys/class/net/*/address")
 
 
-def until(condition: Any, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "not within the time"
-        time.sleep(0.2)
-
-
 def test_a_suspended_guest_goes_on_where_it_was(shared: Shared) -> None:
     bench, vm = shared.bench, shared.on()
     before = uptime(bench, vm)
@@ -273,16 +259,6 @@ def test_a_suspended_guest_goes_on_where_it_was(shared: Shared) -> None:
 
 def uptime(bench: Bench, vm: Vm) -> float:
     return float(bench.shell(vm, "cat /proc/uptime").split()[0]) if isinstance(bench, RealBench) else 0
-
-
-def process_of(bench: Bench, vm: Vm) -> int:
-    guest = bench.driver.guests[vm.moid]  # type: ignore[attr-defined]
-    machine = getattr(guest, "machine", None)
-    return int(machine.pid if machine else getattr(guest, "pid", 0))
-
-
-def is_alive(pid: int) -> bool:
-    return Path(f"/proc/{pid}/cmdline").exists() and bool(Path(f"/proc/{pid}/cmdline").read_bytes())
 
 
 def test_a_snapshot_with_memory_brings_back_everything(shared: Shared) -> None:
@@ -410,11 +386,6 @@ def test_a_revert_of_the_disks_ends_in_power_off(shared: Shared) -> None:
         assert_whole(folder)
 
 
-def assert_whole(folder: Path) -> None:
-    for file in folder.glob("*.qcow2"):
-        subprocess.run(["qemu-img", "check", "-q", str(file)], check=True)
-
-
 def test_a_guest_that_is_destroyed_leaves_nothing(shared: Shared) -> None:
     bench, vm = shared.bench, shared.vm
     bench.do("power_on", vm)
@@ -424,97 +395,3 @@ def test_a_guest_that_is_destroyed_leaves_nothing(shared: Shared) -> None:
     assert not running or not is_alive(running)
     folder = getattr(bench.driver, "folder", None)
     assert folder is None or list(folder.iterdir()) == []
-
-
-# ---------------------------------------------------------------------- a lab that is killed
-
-KILLED = """
-import asyncio, sys
-from pathlib import Path
-from lab.paths import Paths
-from lab.tests.drivers import Bench
-from lab.tests.test_driver_conformance import qemu_driver
-folder = Path(sys.argv[1])
-bench = Bench(lambda emit: qemu_driver(emit, folder), folder / "key")
-vm = bench.vm(1)
-bench.do("power_on", vm)
-print(bench.driver.guests[vm.moid].machine.pid, flush=True)
-bench.run(asyncio.sleep(60))
-"""
-
-
-@pytest.mark.machine
-def test_a_qemu_that_ends_at_once_says_why(tmp_path: Path) -> None:
-    make_key(tmp_path)
-    bench = Bench(lambda emit: qemu_driver(emit, tmp_path), tmp_path / "key")
-    vm, driver = bench.vm(1), bench.driver
-    assert isinstance(driver, QemuDriver)
-    address = driver._guest(vm).record.address
-    with (
-        socket.create_server((address, driver.ports[22])),
-        pytest.raises(GuestError, match=r"nb-test-01: QEMU ended at once with 1: .*forwarding rule"),
-    ):
-        bench.do("power_on", vm)
-    with pytest.raises(GuestError, match="QEMU has no buslogic controller"):
-        bench.do("power_on", replace(vm, disks=(replace(vm.disks[0], controller="buslogic"),)))
-    bench.do("power_on", vm)
-    with pytest.raises(GuestError, match=r"non-migratable device .*nvme"):
-        nvme = Disk(2001, 0, "nvme", 1 << 20, DATA_DISK.uuid)
-        bench.do("power_off", vm)
-        bench.do("power_on", replace(vm, disks=(*vm.disks, nvme)))
-        bench.do("suspend", vm)
-    assert is_alive(process_of(bench, vm))  # it goes on
-    assert not list((tmp_path / "guests" / vm.instance_uuid).glob("state*"))
-    bench.do("destroy", vm)
-    bench.close()
-
-
-@pytest.mark.machine
-def test_what_efi_firmware_remembers_is_part_of_a_snapshot(tmp_path: Path) -> None:
-    make_key(tmp_path)
-    bench = Bench(lambda emit: qemu_driver(emit, tmp_path), tmp_path / "key")
-    vm = bench.vm(1, firmware="efi")
-    variables = tmp_path / "guests" / vm.instance_uuid / "variables.qcow2"
-    bench.do("power_on", vm)
-    for number in (1, 2):
-        bench.do("snapshot", vm, snapshot=f"5a4e-{number}", memory=number == 1)
-    bench.do("remove_snapshot", vm, snapshot="5a4e-2")
-    bench.do("revert", vm, snapshot="5a4e-1", power=POWERED_ON)
-    bench.do("power_off", vm)
-    listed = subprocess.run(["qemu-img", "snapshot", "-l", variables], capture_output=True, text=True).stdout
-    assert "5a4e-1" in listed and "5a4e-2" not in listed
-    bench.do("remove_snapshot", vm, snapshot="5a4e-1")
-    assert_whole(variables.parent)
-    bench.do("destroy", vm)
-    bench.close()
-
-
-@pytest.mark.machine
-def test_qemu_guests_end_with_a_killed_lab_and_their_disks_are_whole(tmp_path: Path) -> None:
-    machine_image()
-    make_key(tmp_path)
-    lab = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, cwd=Path.cwd(),
-    )  # fmt: skip
-    assert lab.stdout is not None
-    pid = int(lab.stdout.readline())
-    time.sleep(3)  # it boots and writes
-    assert is_alive(pid)
-    lab.kill()
-    lab.wait()
-    until(lambda: not is_alive(pid), seconds=3)
-    bench = Bench(lambda emit: qemu_driver(emit, tmp_path), tmp_path / "key")
-    vm = replace(bench.vm(1), moid="vm-1061")  # a new vCenter counts anew
-    (disk,) = (tmp_path / "guests" / vm.instance_uuid).glob("disk-*.qcow2")
-    check = ["qemu-img", "check", "-q", str(disk)]
-    # The kernel closes the file last. At worst, space is lost: then it is 3.
-    until(lambda: subprocess.run(check, capture_output=True).returncode in (0, 3), seconds=10)
-    inode = disk.stat().st_ino
-    bench.do("power_on", vm)
-    bench.do("power_off", vm)
-    assert disk.stat().st_ino == inode
-    assert_whole(disk.parent)
-    bench.do("destroy", vm)
-    bench.close()
-    shutil.rmtree(tmp_path / "run")

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.nanobanana.testbed.plugins.module_utils.checks import windows_gate
+from ansible_collections.nanobanana.testbed.plugins.module_utils.checks import guest_answer, windows_gate
 
 COLLECTOR = "nanobanana.testbed.win_collect"
 
@@ -26,12 +26,12 @@ class ActionModule(ActionBase):
         outputs = answer.get("outputs")
         if answer.get("failed") or answer.get("unreachable") or not isinstance(outputs, dict):
             return result | answer | {"failed": True, "msg": _no_answer(wish.name, answer)}
-        return result | windows_gate.examine(outputs, wish, args["fail_on"])
+        return result | guest_answer.answer(windows_gate.judged(outputs, wish), wish.name, args["fail_on"])
 
 
 def _no_answer(name: str, answer: dict[str, Any]) -> str:
     found = answer.get("msg") or "an answer without outputs"
     return (
         f"Guest gate of {name}: expected the answers of {COLLECTOR}; found {found}. "
-        f"Next: ansible {name} -m ansible.windows.win_ping"
+        f"Next: ansible-playbook playbooks/preflight_guest.yml --limit {name} -vvv"
     )

@@ -209,21 +209,14 @@ error_code:
   sample: unknown_snapshot
 """
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import sdk, snapshot_call
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import snapshot_call
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.module_end import end
 
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(argument_spec=snapshot_call.argument_spec(), supports_check_mode=True)
-    if not sdk.HAS_PYVMOMI:
-        module.fail_json(msg=missing_required_lib("pyVmomi"))
-    result = snapshot_call.run(module.params, check=module.check_mode)
-    for warning in result.pop("warnings"):
-        module.warn(warning)
-    if result["failed"]:
-        module.fail_json(**result)
-    module.exit_json(**result)
+    end(AnsibleModule(argument_spec=snapshot_call.argument_spec(), supports_check_mode=True), snapshot_call.run)
 
 
 if __name__ == "__main__":

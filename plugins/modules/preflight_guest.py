@@ -15,40 +15,10 @@ description:
   - Fails (see O(fail_on)) with one message that names each failed check, what was expected, what was found and how to mend it.
   - What needs a check that failed is not run and ends as V(blocked).
   - Changes nothing. The share and the data disk are tried with a file each, which is deleted at once.
+extends_documentation_fragment: nanobanana.testbed.guest_checks
 author:
   - The nanobanana.testbed developers (@nanobanana-testbed)
 options:
-  name:
-    description: The guest's name in the inventory; messages and the commands that they propose use it.
-    type: str
-    required: true
-  user:
-    description: The user who runs the model; the commands that mend something name it.
-    type: str
-    default: tester
-  environment:
-    description: The environment, such as V(baseline). Checks of other environments end as V(not_applicable). Empty means all.
-    type: str
-    default: ''
-  fail_on:
-    description: With V(never) the module does not fail, because somebody else judges its checks.
-    type: str
-    choices: [failed, never]
-    default: failed
-  os_expected:
-    description:
-      - The operating system that the guest should run, with its version, such as V(Ubuntu 22.04) or V(CentOS 7.9).
-      - Empty means that any system will do; the check then ends as V(not_applicable).
-    type: str
-    default: ''
-  allow_stand_in:
-    description: Whether another operating system than O(os_expected) is a warning that names both, not a failure.
-    type: bool
-    default: false
-  python_expected:
-    description: The wanted Python version of the virtual environment; a deviation is a warning. Empty means any.
-    type: str
-    default: ''
   venv:
     description: The virtual environment that holds the engine.
     type: path
@@ -62,14 +32,6 @@ options:
     description: Whether the guest shall have no swap.
     type: bool
     default: false
-  disk_path:
-    description: Where the data disk is mounted; empty where none is wished.
-    type: str
-    default: ''
-  disk_free_mb:
-    description: MB that must be free on the data disk.
-    type: int
-    default: 1000
   disk_mb_per_second:
     description: MB/s below which writing to the data disk past the page cache is a warning.
     type: float
@@ -83,18 +45,10 @@ options:
     description: Where the share comes from.
     type: str
     default: ''
-  share_path:
-    description: Where the share is mounted.
-    type: str
-    default: ''
   share_folder:
     description: The guest's own folder on the share; empty means O(share_path).
     type: str
     default: ''
-  share_seconds:
-    description: Seconds that the share may take to answer.
-    type: float
-    default: 2.0
   gpu:
     description: >-
       With V(required) a guest without a GPU fails, with V(optional) its checks of the GPU end as V(not_applicable), with
@@ -134,19 +88,6 @@ options:
     type: str
     choices: [strict, minor_version]
     default: minor_version
-  engine:
-    description: Whether the model's profile brings the engine of this repository.
-    type: bool
-    default: true
-  modules:
-    description: The Python modules of the model's profile.
-    type: list
-    elements: str
-    default: []
-  pillow:
-    description: The wished PIL, V(plain) or V(simd); asked on Windows only.
-    type: str
-    default: plain
   video_memory_mb:
     description: MB of video memory that the model's profile needs.
     type: int
@@ -155,22 +96,6 @@ options:
     description: Where the picture of the check is written. An older file there is deleted first.
     type: path
     required: true
-  picture_prompt:
-    description: What the engine is asked to draw.
-    type: str
-    required: true
-  picture_backend:
-    description: The engine's backend. The picture's metadata must name the same one.
-    type: str
-    default: preview
-  picture_timeout:
-    description: Seconds that drawing may take, the start of the engine included.
-    type: float
-    default: 60.0
-  first_inference_seconds:
-    description: Seconds after which the first picture counts as too slow.
-    type: float
-    default: 30.0
 attributes:
   check_mode:
     description: Can run in check mode and return changed status prediction without modifying target.
@@ -248,38 +173,20 @@ facts:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.nanobanana.testbed.plugins.module_utils.checks import guest
-from ansible_collections.nanobanana.testbed.plugins.module_utils.checks.guest_wish import Wish, from_options, options
-from ansible_collections.nanobanana.testbed.plugins.module_utils.checks.host import Host, LocalHost
-from ansible_collections.nanobanana.testbed.plugins.module_utils.checks.result import FAILED, explain, summarise
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-
-def examine(host: Host, wish: Wish, fail_on: str) -> dict[str, Any]:
-    """Run the gate and shape what the module returns; ``msg`` is there only when the gate is shut."""
-    results = guest.examine(host, wish)
-    answer: dict[str, Any] = {
-        "changed": False,
-        "checks": [result.as_dict() for result in results],
-        "summary": summarise(results),
-        "facts": guest.facts(results),
-    }
-    if answer["summary"]["verdict"] == FAILED and fail_on == "failed":
-        again = f"ansible-playbook playbooks/preflight_guest.yml --limit {wish.name}"
-        answer["msg"] = explain(results, f"Guest gate of {wish.name}", again)
-    return answer
+from ansible_collections.nanobanana.testbed.plugins.module_utils.checks.guest import examine
+from ansible_collections.nanobanana.testbed.plugins.module_utils.checks.guest_answer import answer
+from ansible_collections.nanobanana.testbed.plugins.module_utils.checks.guest_wish import from_options, options
+from ansible_collections.nanobanana.testbed.plugins.module_utils.checks.host import LocalHost
 
 
 def main() -> None:
     """Entry point of the module."""
     module = AnsibleModule(argument_spec=options(), supports_check_mode=True)
-    answer = examine(LocalHost(), from_options(module.params, module.check_mode), module.params["fail_on"])
-    if "msg" in answer:
-        module.fail_json(**answer)
-    module.exit_json(**answer)
+    wish = from_options(module.params, module.check_mode)
+    told = answer(examine(LocalHost(), wish), wish.name, module.params["fail_on"])
+    if told.get("failed"):
+        module.fail_json(**told)
+    module.exit_json(**told)
 
 
 if __name__ == "__main__":

@@ -137,21 +137,14 @@ error_code:
   sample: invalid_wish
 """
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import preflight_call, sdk
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere import preflight_call
+from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.module_end import end
 
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(argument_spec=preflight_call.argument_spec(), supports_check_mode=True)
-    if not sdk.HAS_PYVMOMI:
-        module.fail_json(msg=missing_required_lib("pyVmomi"))
-    result = preflight_call.run(module.params, check=module.check_mode)
-    for warning in result.pop("warnings"):
-        module.warn(warning)
-    if result["failed"]:
-        module.fail_json(**result)
-    module.exit_json(**result)
+    end(AnsibleModule(argument_spec=preflight_call.argument_spec(), supports_check_mode=True), preflight_call.run)
 
 
 if __name__ == "__main__":

@@ -122,6 +122,11 @@ def test_empty_inventory(lab: Lab, playbook: str) -> None:
     refused(lab, "-i", "/dev/null", playbook, parts=parts)
 
 
+def test_an_empty_inventory_is_refused_whatever_tags_are_asked_for(lab: Lab) -> None:
+    parts = ["inventory /dev/null: expected at least one host in the groups baseline, compatibility, stress"]
+    refused(lab, "-i", "/dev/null", "playbooks/configure.yml", "--tags", "model", parts=parts)
+
+
 def test_a_limit_that_names_no_host(lab: Lab) -> None:
     refused(lab, "site.yml", "--limit", "nosuch", parts=["no hosts to target"])
 

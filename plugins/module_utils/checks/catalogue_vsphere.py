@@ -6,13 +6,12 @@ from __future__ import annotations
 
 from typing import Tuple
 
-from .orders import PROVISION
+from .orders import PROVISION, VM_ANEW
 from .result import Check, Fix
 
 # {cycle} is empty, or the option that allows fleet to power this VM off and on: with the whole vm_lifecycle of its
 # wish, because an extra variable replaces the inventory's mapping.
 CYCLE = PROVISION + "{cycle}"
-ANEW = "ansible-playbook playbooks/teardown.yml --limit {name} && " + PROVISION
 # Asked as the host, whose variables hold the connection; the module runs on the control node, by the Python of Ansible.
 _HERE = "-e ansible_connection=local -e 'ansible_python_interpreter={{ ansible_playbook_python }}'"
 FLEET = "ansible {name} " + _HERE + " -m nanobanana.testbed."
@@ -186,7 +185,7 @@ MACHINE: Tuple[Check, ...] = (
         Fix(
             "Set the limit to Unlimited in the vSphere Client (Edit Settings, Memory, Limit), or make the VM anew, "
             "which removes what is on it.",
-            ANEW,
+            VM_ANEW,
         ),
         needs=_OWN,
     ),

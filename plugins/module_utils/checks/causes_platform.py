@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Tuple
 
 from .cause import Cause, Facts, Rule, number, word, words
-from .orders import PROVISION
+from .orders import PROVISION, VM_ANEW
 from .result import Fix
 
 _SLOW_SECONDS = 30.0
@@ -66,7 +66,7 @@ _SNAPSHOT = Cause(
     "and the next power-on or driver start finds it busy. Such a VM is powered off and cloned anew, never snapshot.",
     Fix(
         "Remove the snapshots by cloning the VM anew.",
-        f"ansible-playbook playbooks/teardown.yml --limit {{name}} && {PROVISION}",
+        VM_ANEW,
     ),
     "VMware, DirectPath I/O: features that are unavailable; field report, trap 5",
     "device-busy",

@@ -7,16 +7,14 @@ from __future__ import annotations
 from typing import Tuple
 
 from .cause import Cause, Rule, reboot, words
+from .orders import VM_ANEW
 from .result import Fix
 
 _CATALOGUE = "docs.nvidia.com/deploy/xid-errors"
-_POWER = (
-    "ansible-playbook playbooks/teardown.yml --limit {name} && ansible-playbook playbooks/provision.yml --limit {name}"
-)
 _HARDWARE = Fix(
     "Take the GPU out of use and have the host's administrator look at it: reset or replacement. Clone the VM on "
     "another GPU.",
-    _POWER,
+    VM_ANEW,
 )
 _RESET = reboot("Restart the guest, which resets its GPU; if the message comes back, have the host looked at.")
 _PROGRAM = Fix(

@@ -185,8 +185,7 @@ def _outcome(check: Check, probes: Mapping[str, Probe], done: Mapping[str, Resul
 def _asked(probe: Probe) -> Outcome:
     try:
         return probe()
-    # Whatever a driver prints, the operator gets a row with a reason and never a traceback.
-    except Exception as error:  # pylint: disable=broad-exception-caught
+    except Exception as error:  # whatever a driver prints, the operator gets a row with a reason, not a traceback
         why = f"the check itself broke on what it was given ({type(error).__name__}: {str(error)[:200]}); report this"
         return Outcome(FAILED, actual="an answer that cannot be read", detail=why)
 

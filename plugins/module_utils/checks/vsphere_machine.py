@@ -15,7 +15,7 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.hardwar
 from ansible_collections.nanobanana.testbed.plugins.module_utils.vsphere.model import DATA_BUS
 
 from . import vsphere_gpu
-from .catalogue_vsphere import ANEW
+from .orders import VM_ANEW
 from .result import FAILED, NOT_APPLICABLE, PASSED, WARNED, Fix, Outcome, Probe
 from .vsphere_facts import MachineFacts
 from .vsphere_wish import recommended
@@ -235,7 +235,7 @@ def nic(facts: MachineFacts) -> Outcome:
     if not networks:
         return _differs(expected, actual, "the guest is not where its address is expected")
     text = "Make the VM anew, which removes what is on it; where the template has that card, exchange it there first."
-    return Outcome(FAILED, expected, actual, "this adapter is slow and loads the CPU", fix=Fix(text, ANEW))
+    return Outcome(FAILED, expected, actual, "this adapter is slow and loads the CPU", fix=Fix(text, VM_ANEW))
 
 
 def snapshots(facts: MachineFacts) -> Outcome:

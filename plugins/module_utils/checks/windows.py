@@ -10,8 +10,6 @@ from typing import List, Sequence
 from .host import NOT_FOUND, Completed, shown
 from .result import FAILED, GUEST, NOT_APPLICABLE, PASSED, SKIPPED, Fix, Outcome
 
-# Names of the registered distributions, one a line; in UTF-16, of which a reader in UTF-8 keeps the zeros.
-DISTRIBUTIONS = ("wsl.exe", "--list", "--quiet")
 PYTHONS = ("where.exe", "python")
 SECONDS = 20.0
 # Where a Python of WSL shows on Windows' own path.

@@ -11,7 +11,6 @@ from typing import Any, Dict, List, Mapping, Tuple
 
 from . import (
     catalogue_guest,
-    guest,
     guest_machine,
     guest_memory,
     guest_os,
@@ -29,7 +28,7 @@ from .guest_wish import Wish
 from .host import NOT_FOUND, TIMED_OUT, Completed
 from .orders import DISK
 from .recorded import Program, RecordedHost
-from .result import FAILED, NOT_APPLICABLE, SKIPPED, Check, Fix, Outcome, Probe, Result, explain, run_checks, summarise
+from .result import NOT_APPLICABLE, SKIPPED, Check, Fix, Outcome, Probe, Result, run_checks
 
 TOOLS = r"C:\Program Files\VMware\VMware Tools\VMwareToolboxCmd.exe"
 TOOLS_SECONDS = 10.0
@@ -189,18 +188,3 @@ def judged(outputs: Mapping[str, Any], wish: Wish) -> List[Result]:
     """Every check of the gate, judged by what the guest answered."""
     gate = Gate(RecordedHost(programs(wish), outputs), wish)
     return run_checks(rows(), probes(gate), wish.values(), wish.environment)
-
-
-def examine(outputs: Mapping[str, Any], wish: Wish, fail_on: str) -> Dict[str, Any]:
-    """What win_preflight returns; ``msg`` and ``failed`` are there only when it shall fail."""
-    results = judged(outputs, wish)
-    answer: Dict[str, Any] = {
-        "changed": False,
-        "checks": [result.as_dict() for result in results],
-        "summary": summarise(results),
-        "facts": guest.facts(results),
-    }
-    if answer["summary"]["verdict"] == FAILED and fail_on == "failed":
-        again = f"ansible-playbook playbooks/preflight_guest.yml --limit {wish.name}"
-        answer.update(failed=True, msg=explain(results, f"Guest gate of {wish.name}", again))
-    return answer

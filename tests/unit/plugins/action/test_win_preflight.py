@@ -11,6 +11,7 @@ import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.playbook.task import Task
 from ansible_collections.nanobanana.testbed.plugins.action import win_preflight
+from ansible_collections.nanobanana.testbed.plugins.doc_fragments import guest_checks
 from ansible_collections.nanobanana.testbed.plugins.module_utils.checks import windows_gate
 from ansible_collections.nanobanana.testbed.plugins.modules import win_preflight as documentation
 
@@ -73,7 +74,8 @@ def test_a_collector_that_fails_is_named_with_the_next_command(answer: dict[str,
     assert found["failed"] is True
     assert found["msg"] == (
         "Guest gate of nb-compatibility-01: expected the answers of nanobanana.testbed.win_collect; found "
-        "The term 'x' is not recognized. Next: ansible nb-compatibility-01 -m ansible.windows.win_ping"
+        "The term 'x' is not recognized. "
+        "Next: ansible-playbook playbooks/preflight_guest.yml --limit nb-compatibility-01 -vvv"
     )
 
 
@@ -85,6 +87,7 @@ def test_an_option_that_cannot_be_read_is_refused(option: str, value: str) -> No
 
 def test_the_options_are_documented_as_they_are() -> None:
     documented = yaml.safe_load(documentation.DOCUMENTATION)["options"]
+    documented |= yaml.safe_load(guest_checks.ModuleDocFragment.DOCUMENTATION)["options"]
     keys = ("type", "required", "default", "choices", "elements")
     assert {name: {key: option[key] for key in keys if key in option} for name, option in documented.items()} == {
         name: {key: option[key] for key in keys if key in option} for name, option in windows_gate.options().items()

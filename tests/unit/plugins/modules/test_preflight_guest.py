@@ -9,7 +9,14 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.nanobanana.testbed.plugins.module_utils.checks import catalogue_guest, guest, guest_wish
+from ansible_collections.nanobanana.testbed.plugins.doc_fragments import guest_checks
+from ansible_collections.nanobanana.testbed.plugins.module_utils.checks import (
+    catalogue_guest,
+    guest,
+    guest_answer,
+    guest_gate,
+    guest_wish,
+)
 from ansible_collections.nanobanana.testbed.plugins.module_utils.checks.host import NOT_FOUND, Completed
 from ansible_collections.nanobanana.testbed.plugins.module_utils.checks.result import STATUSES
 from ansible_collections.nanobanana.testbed.plugins.modules import preflight_guest
@@ -20,7 +27,8 @@ ABSENT = Completed(NOT_FOUND, err="No such file or directory")
 
 
 def gate(host: FakeHost, check_mode: bool = False, fail_on: str = "failed", **changed: Any) -> dict[str, Any]:
-    return preflight_guest.examine(host, wish(check_mode, **changed), fail_on)
+    asked = wish(check_mode, **changed)
+    return guest_answer.answer(guest.examine(host, asked), asked.name, fail_on)
 
 
 def statuses(answer: dict[str, Any]) -> dict[str, str]:
@@ -33,7 +41,7 @@ def found(answer: dict[str, Any], status: str) -> set[str]:
 
 def test_every_row_has_a_probe_and_every_probe_a_row() -> None:
     rows = [row.id for row in catalogue_guest.on("linux")]
-    assert sorted(guest.probes(guest.Gate(FakeHost(), wish()))) == sorted(rows)
+    assert sorted(guest.probes(guest_gate.Gate(FakeHost(), wish()))) == sorted(rows)
 
 
 @pytest.mark.parametrize("platform", ["linux", "windows"])
@@ -230,6 +238,7 @@ def test_checks_that_wait_for_programs_wait_together() -> None:
 @pytest.mark.parametrize("option", sorted(guest_wish.options()))
 def test_documentation_and_options_agree(option: str) -> None:
     documented = yaml.safe_load(preflight_guest.DOCUMENTATION)["options"]
+    documented |= yaml.safe_load(guest_checks.ModuleDocFragment.DOCUMENTATION)["options"]
     assert set(documented) == set(guest_wish.options())
     spec = guest_wish.options()[option]
     for key in ("type", "default", "required", "choices", "elements"):

@@ -11,7 +11,12 @@ import json
 from typing import Any
 
 import pytest
-from ansible_collections.nanobanana.testbed.plugins.module_utils.checks import recorded, windows_gate, windows_judges
+from ansible_collections.nanobanana.testbed.plugins.module_utils.checks import (
+    guest_answer,
+    recorded,
+    windows_gate,
+    windows_judges,
+)
 from ansible_collections.nanobanana.testbed.plugins.module_utils.checks.guest_wish import Wish
 from ansible_collections.nanobanana.testbed.plugins.module_utils.checks.host import NOT_FOUND, TIMED_OUT, Completed
 from ansible_collections.nanobanana.testbed.plugins.module_utils.checks.recorded import Program, RecordedHost
@@ -81,7 +86,7 @@ def wish(check_mode: bool = False, **changed: Any) -> Wish:
 
 
 def examine(outputs: dict[str, Any], fail_on: str = "failed") -> dict[str, Any]:
-    return windows_gate.examine(outputs, wish(), fail_on)
+    return guest_answer.answer(windows_gate.judged(outputs, wish()), wish().name, fail_on)
 
 
 def statuses(outputs: dict[str, Any], the_wish: Wish | None = None) -> dict[str, str]:
