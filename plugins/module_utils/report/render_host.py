@@ -77,10 +77,16 @@ def _gates(gates: Mapping[str, Sequence[Check]]) -> list[Html]:
 
 
 def _checks(stage: str, checks: Sequence[Check]) -> Html:
-    """What needs somebody comes first; the rest stays in the order in which it was asked."""
+    """What needs somebody is shown; the rest is a count that opens, in the order in which it was asked."""
     title = f"Checks of the {STAGE_NAMES.get(stage, stage).lower()}"
-    ordered = sorted(checks, key=lambda check: ORDER.get(check.status, len(ORDER)))
-    return el("div", el("h3", title), el("ol", *map(_check, ordered), class_="checks"))
+    needing = sorted((check for check in checks if check.status in ORDER), key=lambda check: ORDER[check.status])
+    rest = [check for check in checks if check.status not in ORDER]
+    parts = [el("ol", *map(_check, needing), class_="checks")] if needing else []
+    if rest:
+        counts = Counter(check.status for check in rest)
+        words = ", ".join(f"{number} {status.replace('_', ' ')}" for status, number in counts.most_common())
+        parts.append(el("details", el("summary", words), el("ol", *map(_check, rest), class_="checks")))
+    return el("div", el("h3", title), *parts)
 
 
 def _check(check: Check) -> Html:

@@ -69,7 +69,7 @@ h1 { font-size: 36px; line-height: 1.12; letter-spacing: -.025em; font-weight: 7
 .path li { flex: 1 1 0; padding: 12px 14px 13px; border-left: 1px solid var(--line); min-width: 0;
   box-shadow: inset 0 3px 0 var(--tone); }
 .path li:first-child { border-left: 0; }
-.path b { display: flex; justify-content: space-between; gap: 8px; font-weight: 650; }
+.path b { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 8px; font-weight: 650; }
 .path b span { font-weight: 400; color: var(--soft); white-space: nowrap; font-variant-numeric: tabular-nums; }
 .path small { display: block; font-size: 13px; color: var(--tone); }
 
@@ -119,9 +119,10 @@ figure { margin-top: 22px; }
 figure img { display: block; width: 100%; height: auto; border-radius: 8px; border: 1px solid var(--line);
   background: #fff; }
 figcaption { margin-top: 6px; font-size: 13px; color: var(--soft); }
-.checks > li { display: grid; grid-template-columns: 96px minmax(0, 1fr); gap: 0 10px; padding: 9px 0;
+.checks > li { display: grid; grid-template-columns: 132px minmax(0, 1fr); gap: 0 10px; padding: 9px 0;
   border-top: 1px solid var(--line); }
 .checks > li:first-child { border-top: 0; }
+summary { color: var(--soft); cursor: pointer; padding: 4px 0; }
 .checks b { font-weight: 600; }
 .checks .id { color: var(--soft); margin-left: 8px; white-space: nowrap; }
 .pairs { display: grid; grid-template-columns: 68px minmax(0, 1fr); gap: 1px 8px; font-size: 14px; margin-top: 2px; }
@@ -185,7 +186,7 @@ footer { margin-top: 40px; padding-top: 14px; border-top: 1px solid var(--line);
   h1 { font-size: 24pt; }
   .hosts td:nth-child(n) { min-width: 0; }
   .columns { grid-template-columns: minmax(0, 1fr) 190px; gap: 8px 22px; }
-  .checks > li { grid-template-columns: 84px minmax(0, 1fr); }
+  .checks > li { grid-template-columns: 116px minmax(0, 1fr); }
   .pairs, .tests, .vm { font-size: 8.5pt; }
   .failure, .stand-ins, .path, .checks > li, .vm, figure, tr { break-inside: avoid; }
   h2, h3, .host > header { break-after: avoid; }

@@ -176,3 +176,13 @@ def test_a_run_that_is_not_a_whole_one_says_so(going: bool, check_mode: bool, wo
 )
 def test_durations_are_for_people(seconds: float, text: str) -> None:
     assert markup.duration(seconds) == text
+
+
+def test_what_is_as_it_should_be_is_a_count_that_opens(bad_run: Any) -> None:
+    page = render.page(bad_run.report())
+    open_parts = re.sub(r"<details>.*?</details>", "", page, flags=re.DOTALL)
+    assert re.search(r"<summary>\d+ passed</summary>", page)
+    assert 'class="chip passed"' in page[page.index("<details>") :]
+    for status in ("failed", "blocked", "warned"):
+        assert f'<li><span class="chip {status}">' in open_parts
+    assert '<li><span class="chip passed">' not in open_parts
