@@ -27,7 +27,10 @@ from tests.integration.conftest import BIN, ROOT, Lab, lab_command, wish
 pytestmark = pytest.mark.lab
 
 HOSTS = ["nb-baseline-01", "nb-compat-01", "nb-stress-01"]
-SECOND_RUN_SECONDS = 45
+# What a run without a change may take, in times of thirty pings of the same hosts right after it: seconds would judge the
+# machine. Measured: 1.9 to 2.1; on a machine that gives a ping of one host in 0.18 s the limit is 40 s.
+SECOND_RUN_OVER_PINGS = 2.5
+PINGS = 30
 
 
 @dataclass
@@ -110,6 +113,16 @@ def second(real: Lab, first: Run) -> Run:
 
 
 @pytest.fixture(scope="module")
+def pings(real: Lab, second: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The least that Ansible can do on these hosts, to measure the second run by."""
+    locate = {"ansible.builtin.include_tasks": str(ROOT / "playbooks/tasks/locate.yml")}
+    tasks = [locate, *[{"ansible.builtin.ping": {}}] * PINGS]
+    playbook = tmp_path_factory.mktemp("pings") / "pings.yml"
+    playbook.write_text(json.dumps([{"hosts": ",".join(HOSTS), "gather_facts": False, "tasks": tasks}]))
+    return run(real, str(playbook))
+
+
+@pytest.fixture(scope="module")
 def torn_down(real: Lab, second: Run) -> Iterator[Run]:
     real.fleet(wish("somebody-elses"), owner="somebody")
     yield run(real, "playbooks/teardown.yml")
@@ -162,11 +175,16 @@ def test_the_report_names_the_stand_ins_first(real: Lab, first: Run) -> None:
         assert (folder / f"{host}.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_second_run_changes_nothing_and_is_quick(second: Run) -> None:
+def test_the_second_run_changes_nothing(second: Run) -> None:
     assert second.returncode == 0, second.output
     assert {host: count["changed"] for host, count in recap(second.output).items()} == dict.fromkeys(HOSTS, 0)
     assert second.writes == []
-    assert second.seconds <= SECOND_RUN_SECONDS
+
+
+def test_the_second_run_is_quick(second: Run, pings: Run) -> None:
+    assert pings.returncode == 0, pings.output
+    assert recap(pings.output)[HOSTS[0]]["ok"] >= PINGS
+    assert second.seconds <= SECOND_RUN_OVER_PINGS * pings.seconds
 
 
 def test_no_secret_appears_anywhere_at_the_highest_verbosity(real: Lab, second: Run) -> None:
