@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The two ways a command can fail, each with its exit code."""
+"""The ways a command can fail, each with its exit code."""
 
 from __future__ import annotations
 
 EXIT_OK = 0
 EXIT_FAILURE = 1
 EXIT_BAD_INPUT = 2
+EXIT_NO_ROOM = 3
+EXIT_CANCELLED = 4
 
 
 class EngineError(Exception):
@@ -29,3 +31,23 @@ class BadInputError(EngineError):
 
 class MachineError(EngineError):
     """The request was fine, and this machine could not carry it out."""
+
+
+class NoRoomError(MachineError):
+    """Video or host memory does not suffice, and no plan with less of it is left; the text has the numbers."""
+
+    exit_code = EXIT_NO_ROOM
+
+
+class CancelledError(EngineError):
+    """Whoever asked for the picture does not want it any more."""
+
+    exit_code = EXIT_CANCELLED
+
+    def __init__(self, done: int, total: int) -> None:
+        super().__init__(
+            "picture",
+            expected=f"{total} steps",
+            found=f"a wish to stop after {done}",
+            fix="Ask again when it is wanted.",
+        )

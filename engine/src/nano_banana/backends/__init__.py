@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable, Dict, List, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 from nano_banana.errors import BadInputError
+from nano_banana.watch import UNWATCHED, Watch
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -15,32 +18,66 @@ if TYPE_CHECKING:
 DEFAULT = "preview"
 
 
+@dataclass(frozen=True)
+class Settings:
+    """What a backend is made with; the preview needs none of it.
+
+    `model`, and the values of `loras` and `controlnets`, are local folders (for a LoRA a .safetensors file too) or hub ids;
+    `upscaler` is a file. `vram_budget` in bytes, None for all that is free. `plan` names a memory plan, "auto" picks one.
+    `lora_blocks` are the UNet's blocks that adapters may touch, empty for all.
+    """
+
+    model: str = ""
+    device: str = "auto"
+    vram_budget: int | None = None
+    plan: str = "auto"
+    loras: dict[str, str] = field(default_factory=dict)
+    lora_blocks: tuple[str, ...] = ()
+    controlnets: dict[str, str] = field(default_factory=dict)
+    upscaler: str = ""
+
+
 class Backend(Protocol):
-    """Turns a request into a picture. The same request gives the same pixels on the same machine."""
+    """Turns requests into pictures. The same request gives the same pixels on the same machine."""
 
     name: str
     summary: str
 
-    def generate(self, request: Request) -> Image.Image:
-        """Draw an RGB image of request.width x request.height pixels. Raises EngineError."""
+    def generate(self, request: Request, watch: Watch = UNWATCHED) -> Image.Image:
+        """Draw an RGB image of request.width x request.height pixels, times request.upscale. Raises EngineError."""
+
+    def generate_many(self, requests: Sequence[Request], watch: Watch = UNWATCHED) -> list[Image.Image]:
+        """Draw several that differ in prompt and seed alone, in one pass where the backend can. Raises EngineError."""
+
+    def state(self) -> dict[str, Any]:
+        """What doctor, bench and the service's metrics tell: device, plan, bytes of memory; plain JSON values."""
+
+    def close(self) -> None:
+        """Give memory back. The backend is not used after it."""
 
 
-def _preview() -> Backend:
-    # Imported on use: a host that only asks for --version must not need Pillow, nor later torch.
+def _preview(settings: Settings) -> Backend:
+    # Imported on use: a host that only asks for --version must need neither Pillow nor torch.
     from nano_banana.backends.preview import PreviewBackend
 
-    return PreviewBackend()
+    return PreviewBackend(settings)
 
 
-_FACTORIES: Dict[str, Callable[[], Backend]] = {"preview": _preview}
+def _diffusers(settings: Settings) -> Backend:
+    from nano_banana.backends.diffusers import DiffusersBackend
+
+    return DiffusersBackend(settings)
 
 
-def names() -> List[str]:
+_FACTORIES: dict[str, Callable[[Settings], Backend]] = {"preview": _preview, "diffusers": _diffusers}
+
+
+def names() -> list[str]:
     """The backends that exist, sorted."""
     return sorted(_FACTORIES)
 
 
-def get(name: str) -> Backend:
+def get(name: str, settings: Settings | None = None) -> Backend:
     """The backend of that name. Raises BadInputError with the list of those that exist."""
     factory = _FACTORIES.get(name)
     if factory is None:
@@ -50,4 +87,4 @@ def get(name: str) -> Backend:
             found=repr(name),
             fix=f"Type for example --backend {DEFAULT}.",
         )
-    return factory()
+    return factory(settings or Settings())
