@@ -17,6 +17,7 @@ ROLE ?=
 TRAP ?=
 
 .PHONY: help setup lock demo site preflight preflight-drill test lint unit integration machines molecule acceptance
+.PHONY: test-engine-diffusion bench-engine
 .PHONY: bench-fleet bench-lab bench-configure bench-preflight lab-up lab-down clean
 
 help: ## Show the verbs
@@ -62,6 +63,9 @@ test: lint ## Everything: linters, unit, integration, site.yml on a fresh lab, Q
 	@$(BIN)/python -m lab setup --guests all
 	@tools/test.sh
 
+test-engine-diffusion: setup ## The engine's tests with torch, on Python 3.10 and 3.12 (6 GB of environments at the first time)
+	@tools/engine_diffusion.sh $(ARGS)
+
 lint: setup ## The linters
 	@tools/lint.sh
 
@@ -91,6 +95,9 @@ bench-lab: setup ## From power-on to the first login, with each kind of guest (5
 bench-configure: setup ## Three hosts from bare clones, again, and a role's task beside a ping on 20 hosts (15 minutes)
 	@$(BIN)/python -m lab setup
 	@PYTHONPATH=.collections $(BIN)/python -m tests.bench.configure $(ARGS)
+
+bench-engine: setup ## Memory and time of a full-size SDXL for each plan beside diffusers' own offloading; wants a CUDA GPU
+	@tools/bench_engine.sh $(ARGS)
 
 bench-preflight: setup ## The vSphere checks of 100 VMs, and the guest checks of one host (3 minutes)
 	@$(BIN)/python -m lab setup
