@@ -216,6 +216,7 @@ def _guest(wish: Mapping[str, Any], variant: Mapping[str, Any], guest: Mapping[s
 
 
 def _notes(wish: Mapping[str, Any], variant: Mapping[str, Any], guest: Mapping[str, Any]) -> Iterator[str]:
+    weights = wish["weights"]
     if guest["cache_why"]:
         yield f"cache in {guest['cache']}: {guest['cache_why']}"
     if variant["video_memory_mb"] and not guest["gpus"]:
@@ -224,8 +225,10 @@ def _notes(wish: Mapping[str, Any], variant: Mapping[str, Any], guest: Mapping[s
         yield f"run_test.sh runs no case: {wish['profile']} {wish['variant']} has no case_command yet"
     if wish["data"]["engine"] and not guest["systemd"]:
         yield "no nano-banana.service: the guest runs no systemd"
-    elif wish["data"]["engine"] and guest["installed"] and not guest["serve"]:
-        yield "nano-banana.service stays off: this engine has no command `serve`"
+    elif wish["data"]["engine"] and not variant["serve_command"]:
+        yield f"nano-banana.service stays off: {wish['profile']} {wish['variant']} has no serve_command"
+    elif wish["data"]["engine"] and weights["source"] == "none" and "{weights}" in " ".join(variant["serve_command"]):
+        yield "nano-banana.service stays off, and run_test.sh runs no case: model_weights_source is none"
 
 
 class FilterModule:

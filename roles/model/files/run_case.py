@@ -26,7 +26,7 @@ from typing import Any, NoReturn
 PASSED, FAILED, USAGE = 0, 1, 2
 SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", re.ASCII)
 SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})", re.ASCII)
-HOLDER = re.compile(r"\{(bin|output|prompt|size|seed)\}")
+HOLDER = re.compile(r"\{(bin|output|prompt|size|seed|weights)\}")
 FORMATS = {"png": b"\x89PNG\r\n\x1a\n", "jpg": b"\xff\xd8\xff", "webp": b"RIFF"}
 NEEDED = ("id", "prompt", "seed", "size", "format")
 KNOWN = frozenset((*NEEDED, "quality", "timeout", "arguments"))
@@ -112,6 +112,12 @@ def command(settings: dict[str, Any], case: dict[str, Any], output: str, runner:
             f"profile {settings.get('profile')}: expected a case_command; found none. Next: add one to the profile"
         )
     values = {"bin": settings["bin"], "output": output, **{key: str(case[key]) for key in ("prompt", "seed", "size")}}
+    # From the file `environment`: the folder of the weights has their key in its name.
+    values["weights"] = os.environ.get("NANO_BANANA_WEIGHTS", "")
+    if not values["weights"] and any("{weights}" in word for word in settings["command"]):
+        raise RunError(
+            "NANO_BANANA_WEIGHTS: expected the folder of the weights; found none. Next: set model_weights_source"
+        )
     words = [HOLDER.sub(lambda found: values[found.group(1)], word) for word in settings["command"]]
     if "quality" in case:
         words += ["--quality", str(case["quality"])]

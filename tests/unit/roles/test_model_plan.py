@@ -24,7 +24,6 @@ GUEST = {
     "cache": "/srv/nano-banana/cache",
     "cache_why": "",
     "gpus": [],
-    "serve": False,
     "systemd": True,
     "weights_there": True,
     "weights_mounted": True,
@@ -126,7 +125,7 @@ def test_a_fresh_guest_passes_check_mode() -> None:
 @pytest.mark.parametrize(
     ("changes", "found", "words"),
     [
-        ({}, {"installed": True}, "stays off: this engine has no command `serve`"),
+        ({"variant": "diffusion"}, {}, "stays off, and run_test.sh runs no case: model_weights_source is none"),
         ({}, {"systemd": False}, "runs no systemd"),
         (
             {},
@@ -145,7 +144,7 @@ def test_what_is_left_out_is_said_with_its_reason(changes: dict[str, Any], found
 def test_a_profile_has_all_that_the_role_reads_and_its_locks(name: str) -> None:
     profile = PROFILES[name]
     assert set(profile) == {"summary", "engine", "variants"}
-    keys = {"python", "locks", "modules", "disk_mb", "video_memory_mb", "smoke", "case_command"}
+    keys = {"python", "locks", "modules", "disk_mb", "video_memory_mb", "smoke", "case_command", "serve_command"}
     for variant in profile["variants"].values():
         assert keys <= set(variant) <= keys | {"hub"}
         assert [lock for lock in variant["locks"].values() if lock not in LOCKS] == []
