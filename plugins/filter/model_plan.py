@@ -196,8 +196,9 @@ def _guest(wish: Mapping[str, Any], variant: Mapping[str, Any], guest: Mapping[s
         yield _message(
             wish, "model_venv", "an environment that runs", f"none in {wish['venv']}", "run the role pyenv before"
         )
-    if python and wanted and python != wanted:
-        fix = f"set pyenv_python_version to a {wanted}, pyenv_provider to pyenv, or another model_variant"
+    if python and wanted and not _runs_on(python, wanted):
+        least = wanted.rstrip("+")
+        fix = f"set pyenv_python_version to a {least}, pyenv_provider to pyenv, or another model_variant"
         yield _message(wish, "model_venv", f"Python {wanted}, for which {wish['variant']} is locked", python, fix)
     if guest["gpus"] and needed and max(guest["gpus"]) < needed:
         fix = "give the VM a larger vGPU profile or another model_variant"
@@ -213,6 +214,13 @@ def _guest(wish: Mapping[str, Any], variant: Mapping[str, Any], guest: Mapping[s
         yield _message(
             wish, "model_weights_path", f"a folder {weights['path']} on the guest", "none", "correct it in group_vars"
         )
+
+
+def _runs_on(python: str, wanted: str) -> bool:
+    """Whether a Python such as 3.11 is what a variant wants: 3.10 itself, or 3.10+ and so any from it on."""
+    if not wanted.endswith("+"):
+        return python == wanted
+    return tuple(map(int, python.split("."))) >= tuple(map(int, wanted.rstrip("+").split(".")))
 
 
 def _notes(wish: Mapping[str, Any], variant: Mapping[str, Any], guest: Mapping[str, Any]) -> Iterator[str]:

@@ -100,6 +100,7 @@ def test_a_bad_wish_is_one_message(changes: dict[str, Any], words: list[str]) ->
     ("changes", "found", "words"),
     [
         ({}, {"python": ""}, ["model_venv", "none in /venv", "pyenv"]),
+        ({}, {"python": "3.9"}, ["Python 3.10+, for which preview is locked", "3.9", "to a 3.10"]),
         ({"variant": "diffusion"}, {"python": "3.11"}, ["Python 3.10, for which diffusion is locked", "3.11"]),
         ({"variant": "diffusion"}, {"gpus": [2048]}, ["4000 MB of video memory", "2048 MB"]),
         (
