@@ -66,8 +66,9 @@ MACRO = "macro shot"
 LABELED = "labeled with part names"
 ANNOTATED = "annotated diagram"
 UNLABELED = "no labels"
+# Such a clause in front of the product does not name it.
 PROJECTION = re.compile(
-    r"(?:(isometric|orthographic) (?:projection|view|perspective)|(top-?\s?down) (?:projection|view|perspective))",
+    r"(?:isometric|orthographic|top-?\s?down) (?:projection|view|perspective)",
     re.IGNORECASE,
 )
 BACKGROUND = re.compile(r"((?:[\w-]+\s+){0,3})(?:background|backdrop|surface|table)\b", re.IGNORECASE)

@@ -25,6 +25,7 @@ __all__ = [
     "SCHEMATIC",
     "Part",
     "Plan",
+    "background_word",
     "count_of",
     "first_match",
     "items",
@@ -269,9 +270,12 @@ def _wants_labels(text: str, style: str) -> bool:
     return style == SCHEMATIC or re.search(phrases.LABELS, text, re.IGNORECASE) is not None
 
 
+def background_word(match: "re.Match[str]") -> str:
+    """The known background that a match of phrases.BACKGROUND names, empty where it is none."""
+    return next((word for word in reversed(words_of(match.group(1))) if word in BACKGROUNDS), "")
+
+
 def _background(text: str) -> str:
     match = phrases.BACKGROUND.search(text)
-    for word in reversed(words_of(match.group(1)) if match else []):
-        if word in BACKGROUNDS:
-            return word
-    return "blueprint" if re.search(r"\bblueprint\b", text, re.IGNORECASE) else "plain"
+    word = background_word(match) if match else ""
+    return word or ("blueprint" if re.search(r"\bblueprint\b", text, re.IGNORECASE) else "plain")
