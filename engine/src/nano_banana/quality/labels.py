@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 from PIL import Image
-from scipy import ndimage  # type: ignore[import-untyped]
+from scipy import ndimage
 
 from nano_banana.quality.colour import Colour, distance_to, pixels
 from nano_banana.quality.parts import LEAST_SHARE, PART_DISTANCE

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 from PIL import Image
-from scipy import ndimage  # type: ignore[import-untyped]
+from scipy import ndimage
 
 from nano_banana.errors import BadInputError
 from nano_banana.quality.colour import Pixels, luma, pixels
