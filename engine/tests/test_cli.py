@@ -73,7 +73,7 @@ BAD = [
     (["--prompt", "  "], "--prompt: expected a description of the picture; found nothing"),
     (["--prompt", "x" * 4001], "at most 4000 characters; found 4001"),
     (["--prompt", "bell\x07"], "the control character '\\x07' at position 4"),
-    (["--backend", "difusion"], "--backend: expected one of: preview; found 'difusion'"),
+    (["--backend", "difusion"], "--backend: expected one of: diffusers, preview; found 'difusion'"),
     (["--output", "a.gif"], "ends in .png, .jpg, .jpeg, .webp; found '.gif'"),
     (["--output", "picture"], "found no extension"),
     (["--output", "none/here/a.png"], "Make it with: mkdir -p 'none/here'"),
@@ -83,9 +83,9 @@ BAD = [
     (["--quality", "50"], "which keeps every pixel"),
     (["--output", "a.jpg", "--quality", "0"], "--quality: expected a whole number from 1 to 100; found '0'"),
     (["--output", "a.jpg", "--quality", "good"], "found 'good'"),
-    (["--colour", "red"], "unrecognized arguments: --colour red"),
-    (["--siz", "64x64"], "unrecognized arguments: --siz"),
-    (["--size"], "expected one argument"),
+    (["--colour", "red"], "No such option: --colour"),
+    (["--siz", "64x64"], "No such option: --siz"),
+    (["--size"], "Option '--size' requires an argument"),
 ]
 
 
@@ -179,7 +179,5 @@ def test_python_dash_m_fails_without_traceback(tmp_path: Path) -> None:
 
 
 def test_help_tells_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        cli.main(["generate", "--help"])
-    assert ended.value.code == 0
+    assert cli.main(["generate", "--help"]) == 0
     assert "2 bad input" in " ".join(capsys.readouterr().out.split())
