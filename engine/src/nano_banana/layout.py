@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import List, Optional, Sequence, Tuple
 
 from nano_banana.geometry import Box, Point, best_columns, fit_units, grid, hull, rings, treemap
-from nano_banana.prompt import EXPLODED, SCHEMATIC
+from nano_banana.phrases import EXPLODED, SCHEMATIC
 
 # A picture shows a table of this length along its longer side, so that "2cm spacing" has a meaning.
 SHEET_MM = 300.0

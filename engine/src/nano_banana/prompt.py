@@ -8,7 +8,9 @@ import re
 from dataclasses import dataclass, replace
 from typing import Dict, List, Optional, Sequence, Tuple
 
+from nano_banana import phrases
 from nano_banana.errors import BadInputError
+from nano_banana.phrases import EXPLODED, KNOLLING, SCHEMATIC
 from nano_banana.vocabulary import (
     BACKGROUNDS,
     FAMILIES,
@@ -17,64 +19,30 @@ from nano_banana.vocabulary import (
     MATERIAL_OF_WORD,
 )
 
-KNOLLING = "knolling"
-EXPLODED = "exploded view"
-SCHEMATIC = "technical schematic"
+__all__ = [
+    "EXPLODED",
+    "KNOLLING",
+    "SCHEMATIC",
+    "Part",
+    "Plan",
+    "background_word",
+    "count_of",
+    "first_match",
+    "items",
+    "kind_of",
+    "material_of",
+    "parse",
+    "product_of",
+    "split_list",
+    "tidy",
+]
+
 MAX_PARTS = 48
 MAX_COUNT = 999
 MAX_DRAWN = 24
 FEW = 4
 # Of other kinds a plural is one thing to look at: windings, electronics.
 _COUNTABLE = ("brick", "chip", "gear", "knob", "ring", "rod", "screw", "seal", "spring", "wheel")
-
-_NUMBERS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
-_STRONG_STYLES = (
-    (KNOLLING, r"\bknoll(?:ing|ed)?\b"),
-    (EXPLODED, r"\bexploded?\b|\bexplosion (?:view|drawing)\b"),
-    (SCHEMATIC, r"\bschematics?\b|\bline (?:drawing|art)\b|\bblueprint\b|\btechnical drawing\b"),
-)
-_WEAK_STYLES = (
-    (KNOLLING, r"\bflat[- ]?lay\b|\blaid (?:out )?flat\b|\bneatly arranged\b"),
-    (SCHEMATIC, r"\btechnical (?:diagram|illustration)\b|\bannotated diagram\b|\bdimension lines?\b"),
-)
-_ARRANGEMENTS = (
-    ("grid", r"\bgrid\b"),
-    ("concentric", r"\bconcentric(?:ally)?\b|\bin (?:a )?circles?\b"),
-    ("column", r"\bcolumns?\b"),
-    ("row", r"\b(?:single|one|a) row\b|\brow layout\b|\bin row\b"),
-    ("grid", r"\brows\b"),
-)
-_LABELS = r"\blabel(?:l?ed|s)?\b|\bannotat(?:ed|ions?)\b|\bpart names\b|\bcall-?outs?\b"
-_NO_LABELS = r"\b(?:no|without(?: any)?) (?:labels?|text|annotations?|call-?outs?)\b|\bunlabell?ed\b"
-_SPACING = r"(\d+(?:[.,]\d+)?)\s*(mm|cm)\s+(?:of\s+)?(?:spac(?:ing|e|es)|gaps?|apart|between)\b"
-_SPACING_AFTER = r"\b(?:spacing|gaps?|spaced)(?:\s+(?:of|is|by))?[\s:]+(\d+(?:[.,]\d+)?)\s*(mm|cm)\b"
-# A clause with one of these says how to draw, and names no part.
-_DIRECTIVE = re.compile(
-    r"\b(?:background|backdrop|lighting|finish|styles?|views?|macro shot|close-?up|layout|arrang\w+|spacing|spaced"
-    r"|apart|label\w*|annotat\w+|unlabel\w+|detail(?:ed|s)|aesthetic|perspective|projection|isometric|top-?down"
-    r"|photo\w*|render\w*|diagram|knoll\w*|explod\w+|schematics?|drawing|blueprint|minimal\w*|[48]k"
-    r"|resolution|laid|in (?:a )?(?:grid|rows?|columns?|circles?)|concentric\w*|without|no text|white space|clean"
-    r"|components|dimension lines?|part names|studio|disassembl\w+)\b"
-    r"|^(?:grid|rows?|columns?|parts|top down)$",
-    re.IGNORECASE,
-)
-_STYLE_WORDS = re.compile(
-    r"\b(?:(?:technical |product )?(?:exploded?|knoll(?:ing|ed)?|schematics?|flat[- ]?lay|disassembl(?:y|ed)"
-    r"|teardown|blueprint)(?: (?:view|drawing|style|layout|photo(?:graph)?|diagram|picture|image|shot))*"
-    r"|(?:technical|line|annotated) (?:drawing|diagram|illustration))\b",
-    re.IGNORECASE,
-)
-_LIST_MARK = re.compile(r"\b(?:parts?|components?|pieces|items?)(?: list)?\s*:(?!//)", re.IGNORECASE)
-_COLON = re.compile(r":(?!//|\d)")
-_SENTENCE_END = re.compile(r"\.(?:\s|$)")
-_UNIT = r"(?:mm|cm|m|inch|v|w|mah)\b"
-_COUNT_FIRST = re.compile(
-    rf"^(?:(\d{{1,9}})\s*(?:x|\u00d7|pcs\.?|pieces of)?\s+(?!{_UNIT})|(\d{{1,9}})[x\u00d7]\s*)(?=\D)",
-    re.IGNORECASE,
-)
-_COUNT_LAST = re.compile(r"\s*(?:[x\u00d7]\s*(\d{1,9})|\((\d{1,9})\s*[x\u00d7]?\))$", re.IGNORECASE)
-_COUNT_WORD = re.compile(rf"^({'|'.join(_NUMBERS)})\s+(?=\w)", re.IGNORECASE)
-_ARTICLE = re.compile(r"^(?:and|with|plus|an?|the|its|some|of|for|showing)\s+", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -115,9 +83,9 @@ def parse(prompt: str, seed: int) -> Plan:
     """Read `prompt`; `seed` matters only where the prompt names no parts. Raises BadInputError on too many parts."""
     text = " ".join(prompt.split())
     style = _style(text)
-    head, listed = _split_list(text)
-    product = _product(head)
-    parts = _merge([_part(item) for item in _items(listed) if not _DIRECTIVE.search(item)])
+    head, listed = split_list(text)
+    product = product_of(head)
+    parts = _merge([_part(item) for item in items(listed) if not phrases.DIRECTIVE.search(item)])
     if not parts:
         parts = _derived_parts(product, _implied(head), seed)
     if len(parts) > MAX_PARTS:
@@ -130,7 +98,7 @@ def parse(prompt: str, seed: int) -> Plan:
     return Plan(
         product=product,
         style=style,
-        arrangement=_first_match(text, _ARRANGEMENTS),
+        arrangement=first_match(text, phrases.ARRANGEMENTS),
         parts=tuple(parts),
         spacing_mm=_spacing(text),
         labels=_wants_labels(text, style),
@@ -140,7 +108,7 @@ def parse(prompt: str, seed: int) -> Plan:
 
 def kind_of(name: str) -> str:
     """The shape for a part's name: its last known word decides, as in 'motor housing'."""
-    for word in reversed(_words(name)):
+    for word in reversed(words_of(name)):
         for form in _singular_forms(word):
             if form in KIND_OF_WORD:
                 return KIND_OF_WORD[form]
@@ -149,7 +117,7 @@ def kind_of(name: str) -> str:
 
 def material_of(name: str) -> Optional[str]:
     """The first material or colour word of a name, if there is one; 'colorful' asks for several."""
-    for word in _words(name):
+    for word in words_of(name):
         if word in ("colorful", "colourful", "multicolored", "multicoloured"):
             return "vivid"
         if word in MATERIAL_OF_WORD:
@@ -157,7 +125,7 @@ def material_of(name: str) -> Optional[str]:
     return None
 
 
-def _words(text: str) -> List[str]:
+def words_of(text: str) -> List[str]:
     return re.findall(r"[^\W_]+(?:-[^\W_]+)*", text.lower())
 
 
@@ -172,7 +140,8 @@ def _singular_forms(word: str) -> List[str]:
     return forms
 
 
-def _first_match(text: str, table: Sequence[Tuple[str, str]]) -> Optional[str]:
+def first_match(text: str, table: Sequence[Tuple[str, str]]) -> Optional[str]:
+    """The first name of `table` whose pattern is somewhere in the text."""
     for name, pattern in table:
         if re.search(pattern, text, re.IGNORECASE):
             return name
@@ -180,7 +149,7 @@ def _first_match(text: str, table: Sequence[Tuple[str, str]]) -> Optional[str]:
 
 
 def _style(text: str) -> str:
-    for table in (_STRONG_STYLES, _WEAK_STYLES):
+    for table in (phrases.STRONG_STYLES, phrases.WEAK_STYLES):
         found = []
         for name, pattern in table:
             match = re.search(pattern, text, re.IGNORECASE)
@@ -191,46 +160,49 @@ def _style(text: str) -> str:
     return KNOLLING
 
 
-def _split_list(text: str) -> Tuple[str, str]:
+def split_list(text: str) -> Tuple[str, str]:
     """(what comes before the part list, the part list); the second is empty where there is none."""
-    match = _LIST_MARK.search(text) or _COLON.search(text)
+    match = phrases.LIST_MARK.search(text) or phrases.COLON.search(text)
     if not match:
         return text, ""
-    listed = _SENTENCE_END.split(text[match.end() :], maxsplit=1)[0]
+    listed = phrases.SENTENCE_END.split(text[match.end() :], maxsplit=1)[0]
     return text[: match.start()], listed
 
 
-def _items(listed: str) -> List[str]:
+def items(listed: str) -> List[str]:
+    """The entries of a part list, each without its article."""
     items = re.split(r"[,;]|\s+(?:and|&|plus)\s+", listed)
-    return [item for item in (_tidy(item) for item in items) if item]
+    return [item for item in (tidy(item) for item in items) if item]
 
 
-def _tidy(item: str) -> str:
+def tidy(item: str) -> str:
+    """Without the marks around it and the small words in front of it."""
     item = item.strip(" .,;:-")
-    while _ARTICLE.match(item):
-        item = _ARTICLE.sub("", item, count=1)
+    while phrases.ARTICLE.match(item):
+        item = phrases.ARTICLE.sub("", item, count=1)
     return item
 
 
 def _part(item: str) -> Part:
-    count, name = _count(item)
+    count, name = count_of(item)
     kind = kind_of(name)
     several = count == 1 and kind in _COUNTABLE and bool(re.search(r"[^s]s$", name.lower()))
     return Part(name, min(max(count, 1), MAX_COUNT), kind, material_of(name), several)
 
 
-def _count(item: str) -> Tuple[int, str]:
+def count_of(item: str) -> Tuple[int, str]:
+    """(how many, of what): '4 screws', 'washer x5', 'a pair of hinges'; one where no number is given."""
     pair = re.match(r"^pairs? of\s+(?=\w)", item, re.IGNORECASE)
     if pair:
         return 2, item[pair.end() :]
-    for pattern in (_COUNT_FIRST, _COUNT_LAST):
+    for pattern in (phrases.COUNT_FIRST, phrases.COUNT_LAST):
         match = pattern.search(item)
         rest = pattern.sub("", item, count=1).strip() if match else ""
         if match and rest:
             return int(match.group(1) or match.group(2)), rest
-    word = _COUNT_WORD.match(item)
+    word = phrases.COUNT_WORD.match(item)
     if word:
-        return _NUMBERS.index(word.group(1).lower()) + 1, item[word.end() :]
+        return phrases.NUMBERS.index(word.group(1).lower()) + 1, item[word.end() :]
     return 1, item
 
 
@@ -244,17 +216,18 @@ def _merge(parts: Sequence[Part]) -> List[Part]:
     return list(merged.values())
 
 
-def _product(head: str) -> str:
-    clause = re.split(r"[,;]|\.\s", head, maxsplit=1)[0]
-    clause = re.sub(r"\s+", " ", _STYLE_WORDS.sub(" ", clause))
-    return _tidy(clause) or "assembly"
+def product_of(head: str) -> str:
+    """What is taken apart: the first clause that is no projection, without its words of style."""
+    clauses = [c for c in re.split(r"[,;]|\.\s", head) if not phrases.PROJECTION.fullmatch(c.strip())]
+    clause = re.sub(r"\s+", " ", phrases.STYLE_WORDS.sub(" ", clauses[0] if clauses else ""))
+    return tidy(clause) or "assembly"
 
 
 def _implied(head: str) -> List[Part]:
     """Parts that a prompt names in passing: 'brushed aluminum housing, copper windings visible'."""
     found = []
-    for clause in _items(head.partition(",")[2]):
-        if _DIRECTIVE.search(clause):
+    for clause in items(head.partition(",")[2]):
+        if phrases.DIRECTIVE.search(clause):
             continue
         words = clause.split()
         known = [at for at, word in enumerate(words) if kind_of(word) != "generic"]
@@ -265,7 +238,7 @@ def _implied(head: str) -> List[Part]:
 
 def _derived_parts(product: str, named: Sequence[Part], seed: int) -> List[Part]:
     """Named parts first, then the product family's own, then generic ones; which of them, the seed decides."""
-    words = set(_words(product))
+    words = set(words_of(product))
     family: Tuple[str, ...] = next((parts for keys, parts in FAMILIES if words & set(keys)), ())
 
     def order(item: str) -> bytes:
@@ -284,7 +257,7 @@ def _derived_parts(product: str, named: Sequence[Part], seed: int) -> List[Part]
 
 
 def _spacing(text: str) -> Optional[float]:
-    match = re.search(_SPACING, text, re.IGNORECASE) or re.search(_SPACING_AFTER, text, re.IGNORECASE)
+    match = re.search(phrases.SPACING, text, re.IGNORECASE) or re.search(phrases.SPACING_AFTER, text, re.IGNORECASE)
     if not match:
         return None
     length = float(match.group(1).replace(",", "."))
@@ -292,14 +265,17 @@ def _spacing(text: str) -> Optional[float]:
 
 
 def _wants_labels(text: str, style: str) -> bool:
-    if re.search(_NO_LABELS, text, re.IGNORECASE):
+    if re.search(phrases.NO_LABELS, text, re.IGNORECASE):
         return False
-    return style == SCHEMATIC or re.search(_LABELS, text, re.IGNORECASE) is not None
+    return style == SCHEMATIC or re.search(phrases.LABELS, text, re.IGNORECASE) is not None
+
+
+def background_word(match: "re.Match[str]") -> str:
+    """The known background that a match of phrases.BACKGROUND names, empty where it is none."""
+    return next((word for word in reversed(words_of(match.group(1))) if word in BACKGROUNDS), "")
 
 
 def _background(text: str) -> str:
-    match = re.search(r"((?:[\w-]+\s+){0,3})(?:background|backdrop|surface|table)\b", text, re.IGNORECASE)
-    for word in reversed(_words(match.group(1)) if match else []):
-        if word in BACKGROUNDS:
-            return word
-    return "blueprint" if re.search(r"\bblueprint\b", text, re.IGNORECASE) else "plain"
+    match = phrases.BACKGROUND.search(text)
+    word = background_word(match) if match else ""
+    return word or ("blueprint" if re.search(r"\bblueprint\b", text, re.IGNORECASE) else "plain")

@@ -16,7 +16,8 @@ from nano_banana.geometry import Box
 from nano_banana.layout import LINE, SHEET_MM, Item, Sheet, Slot
 from nano_banana.layout import plan as plan_layout
 from nano_banana.parts import DRAW
-from nano_banana.prompt import EXPLODED, SCHEMATIC, Part, Plan
+from nano_banana.phrases import EXPLODED, SCHEMATIC
+from nano_banana.prompt import Part, Plan
 from nano_banana.vocabulary import ACCENTS, BACKGROUNDS, KINDS, MATERIALS, ROUND, SHELLS, VIVID, Colour, Kind
 
 # Never let go of this line: it keeps the preview from being taken for the model's work.
