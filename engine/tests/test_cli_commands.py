@@ -20,9 +20,10 @@ import pytest
 from PIL import Image
 
 import nano_banana
-from nano_banana import backends, cli, extras
+from nano_banana import backends, cli, extras, lint
 from nano_banana.backends import Settings
 from nano_banana.errors import NoRoomError
+from nano_banana.presets import PRESETS
 from nano_banana.request import Control, Lora, Request
 from nano_banana.watch import UNWATCHED, Watch
 
@@ -42,8 +43,11 @@ class Fake:
     def load(self) -> None:
         self.events.append("load")
 
-    def plan_text(self) -> str:
-        return "plan streamed: peak 3.10 GiB"
+    def plan(self, request: Request) -> Any:
+        return types.SimpleNamespace(describe=lambda: f"plan streamed: {request.width} pixels, peak 3.10 GiB")
+
+    def state(self) -> dict[str, Any]:
+        return {"plan": "streamed", "notes": ["the picture is blurred"]}
 
     def generate(self, request: Request, watch: Watch = UNWATCHED) -> Image.Image:
         self.events.append("generate")
@@ -125,7 +129,8 @@ def test_every_option_of_generate_reaches_request_and_settings(
     said = capsys.readouterr()
     result = json.loads(said.out)
     assert (result["width"], result["height"]) == (160, 128)
-    assert said.err == "plan streamed: peak 3.10 GiB\n"
+    assert (result["plan"], result["notes"]) == ("streamed", ["the picture is blurred"])
+    assert said.err == "plan streamed: 80 pixels, peak 3.10 GiB\nnote: the picture is blurred\n"
 
 
 def test_what_is_not_typed_is_what_a_request_has_by_itself(tmp_path: Path, made: list[Fake]) -> None:
@@ -256,7 +261,8 @@ def test_the_bar_is_for_a_terminal_and_not_for_json(
         monkeypatch.setattr(sys, "stderr", screen)
         assert cli.main([*words, *more]) == 0
         assert ("[##############################] 3/3" in screen.getvalue()) is shown
-        assert screen.getvalue().endswith("\r\x1b[K" if shown else "GiB\n")
+        assert ("3/3\r\x1b[K" in screen.getvalue()) is shown
+        assert screen.getvalue().endswith("note: the picture is blurred\n")
 
 
 def test_an_unforeseen_failure_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -276,23 +282,6 @@ def test_an_unforeseen_failure_is_one_line(monkeypatch: pytest.MonkeyPatch, caps
 # The commands below stand before modules of their own: here these are stand-ins, so that what is tested is the command.
 
 
-@dataclass(frozen=True)
-class Preset:
-    """Stands in for nano_banana.presets.Preset."""
-
-    prompt: str
-
-    def request(self, seed: int | None = None, width: int = 1024, height: int = 1024) -> Request:
-        return Request(self.prompt, width, height, seed or 12345, guidance=8.0, loras=(Lora("knolling", 0.7),))
-
-
-@pytest.fixture
-def presets(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = types.ModuleType("nano_banana.presets")
-    vars(module).update(PRESETS={"dyson": Preset("motor"), "lego": Preset("crane")})
-    monkeypatch.setitem(sys.modules, "nano_banana.presets", module)
-
-
 def stand_in(monkeypatch: pytest.MonkeyPatch, name: str, **members: Any) -> None:
     """A module of nano_banana that exists for this test alone."""
     module = types.ModuleType(f"nano_banana.{name}")
@@ -302,7 +291,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, name: str, **members: Any) -> None
 
 
 def test_a_preset_is_the_start_and_words_change_it(
-    tmp_path: Path, presets: None, made: list[Fake], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, made: list[Fake], capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [
         "generate",
@@ -315,61 +304,72 @@ def test_a_preset_is_the_start_and_words_change_it(
         "--output",
         str(tmp_path / "a.png"),
     ]
-    base = Request("motor", 64, 64, 12345, guidance=8.0)
+    base = PRESETS["dyson"].request(width=64, height=64, adapters=False)
     assert cli.main(words) == 0
-    assert "note: without the LoRA knolling: load it with --lora knolling=FILE" in capsys.readouterr().err
-    assert cli.main([*words, "--lora", "knolling=x", "--steps", "5"]) == 0
+    assert "note: without the LoRA disassembly: load it with --lora disassembly=FILE" in capsys.readouterr().err
+    assert cli.main([*words, "--lora", "disassembly=x", "--steps", "5"]) == 0
     assert "without" not in capsys.readouterr().err
-    assert cli.main([*words, "--lora", "knolling=x:1.5", "--seed", "1", "--prompt", "pump"]) == 0
+    assert cli.main([*words, "--lora", "disassembly=x:1.5", "--seed", "1", "--prompt", "pump"]) == 0
     assert [fake.requests[0] for fake in made] == [
         base,
-        dataclasses.replace(base, steps=5, loras=(Lora("knolling", 0.7),)),
-        dataclasses.replace(base, prompt="pump", seed=1, loras=(Lora("knolling", 1.5),)),
+        dataclasses.replace(base, steps=5, loras=(Lora("disassembly", 0.7),)),
+        dataclasses.replace(base, prompt="pump", seed=1, loras=(Lora("disassembly", 1.5),)),
     ]
 
 
-def test_presets_are_listed_and_shown(presets: None, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["presets", "list"]) == 0
-    assert capsys.readouterr().out == "dyson: motor\nlego: crane\n"
-    assert cli.main(["presets", "show", "lego", "--json"]) == 0
-    shown = json.loads(capsys.readouterr().out)
-    assert (shown["name"], shown["prompt"], shown["guidance"]) == ("lego", "crane", 8.0)
-    assert shown["loras"] == [{"name": "knolling", "weight": 0.7}]
-    assert cli.main(["presets", "show", "lego"]) == 0
-    assert "loras: knolling at 0.7\n" in capsys.readouterr().out
-    assert cli.main(["presets", "list", "--json"]) == 0
-    assert list(json.loads(capsys.readouterr().out)) == ["dyson", "lego"]
-    assert cli.main(["presets", "show", "ikea"]) == 2
-    assert "--preset: expected one of: dyson, lego; found 'ikea'" in capsys.readouterr().err
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Stands in for nano_banana.lint.Finding."""
-
-    rule: str
-    found: str
-    suggestion: str
-    position: int
-
-
-def test_lint_tells_mends_and_is_strict_on_wish(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_preset_says_that_it_goes_without_its_control_picture(
+    tmp_path: Path, made: list[Fake], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    finding = Finding("grid", "scattered", "arranged in grid", 5)
-    stand_in(
-        monkeypatch,
-        "lint",
-        lint=lambda prompt: [finding] if "scattered" in prompt else [],
-        fix=lambda prompt: prompt.replace("scattered", "arranged in grid"),
-    )
-    assert cli.main(["lint", "pump scattered"]) == 0
-    assert capsys.readouterr().out == "5: grid: 'scattered': arranged in grid\n"
-    assert cli.main(["lint", "pump scattered", "--strict", "--json"]) == 2
-    assert json.loads(capsys.readouterr().out)["findings"] == [dataclasses.asdict(finding)]
-    assert cli.main(["lint", "pump scattered", "--fix"]) == 0
-    assert capsys.readouterr().out == "pump arranged in grid\n"
-    assert cli.main(["lint", "pump", "--strict"]) == 0
+    picture = tmp_path / "view.png"
+    Image.new("RGB", (64, 64)).save(picture)
+    words = [
+        "generate",
+        "--backend",
+        "fake",
+        "--preset",
+        "lego",
+        "--size",
+        "64x64",
+        "--output",
+        str(tmp_path / "a.png"),
+    ]
+    assert cli.main([*words, "--json"]) == 0
+    said = capsys.readouterr()
+    note = "without the ControlNet isometric: add --control isometric=MODEL --control-picture FILE"
+    assert f"note: {note}\n" in said.err
+    assert note in json.loads(said.out)["notes"]
+    assert cli.main([*words, "--control", "isometric=x", "--control-picture", str(picture)]) == 0
+    assert "ControlNet" not in capsys.readouterr().err
+    assert [fake.requests[0].control for fake in made] == [None, Control("isometric", picture, 0.8)]
+
+
+def test_presets_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["presets", "list"]) == 0
+    assert capsys.readouterr().out == "".join(f"{name}: {preset.prompt}\n" for name, preset in PRESETS.items())
+    assert cli.main(["presets", "show", "lego", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == PRESETS["lego"].to_json()
+    assert cli.main(["presets", "show", "dyson"]) == 0
+    assert "lora_weight: 0.7\n" in capsys.readouterr().out
+    assert cli.main(["presets", "list", "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)) == list(PRESETS)
+    assert cli.main(["presets", "show", "ikea"]) == 2
+    assert "--preset: expected one of: airpods, dyson, lego; found 'ikea'" in capsys.readouterr().err
+
+
+def test_lint_tells_mends_and_is_strict_on_wish(capsys: pytest.CaptureFixture[str]) -> None:
+    prompt = "pump, parts scattered around"
+    assert cli.main(["lint", prompt]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("6: scattered: 'parts scattered around': parts arranged in grid")
+    assert cli.main(["lint", prompt, "--strict", "--json"]) == 2
+    told = json.loads(capsys.readouterr().out)
+    assert told["findings"] == [dataclasses.asdict(finding) for finding in lint.lint(prompt)]
+    assert (told["prompt"], told["fixed"]) == (prompt, None)
+    assert cli.main(["lint", prompt, "--fix"]) == 0
+    mended = capsys.readouterr().out
+    assert mended == f"{lint.fix(prompt)}\n"
+    assert cli.main(["lint", mended.strip(), "--strict"]) == 0
+    assert capsys.readouterr().out == ""
 
 
 def test_pack_says_what_it_saved(

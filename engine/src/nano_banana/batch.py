@@ -139,7 +139,7 @@ def _draw(fields: dict[str, Any], number: int, batch: Batch) -> dict[str, Any]:
     place = job.target(path, None if quality is None else str(quality))
     result = job.draw(batch.backend, request, place, batch.watch)
     batch.taken.add(name.lower())
-    return {**result, "notes": list(notes)}
+    return {**result, "notes": [*notes, *result["notes"]]}
 
 
 def _lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:

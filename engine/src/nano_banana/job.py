@@ -36,7 +36,11 @@ def target(path: Path, quality: str | None = None) -> Target:
 
 
 def draw(backend: Backend, request: Request, place: Target, watch: Watch = UNWATCHED) -> dict[str, Any]:
-    """Draw and write; returns what --json prints: sizes in pixels and bytes, time in seconds. Raises EngineError."""
+    """Draw and write; returns what --json prints: sizes in pixels and bytes, time in seconds.
+
+    `plan` names the memory plan, and `notes` say what the backend noticed, such as a blurred control picture.
+    Raises EngineError.
+    """
     started = time.monotonic()
     image = backend.generate(request, watch)
     meta = metadata.Metadata(
@@ -44,6 +48,7 @@ def draw(backend: Backend, request: Request, place: Target, watch: Watch = UNWAT
     )
     data = output.encode(image, place.image_format, meta, place.quality)
     output.write_atomically(place.path, data)
+    state = backend.state()
     return {
         "output": str(place.path),
         "backend": backend.name,
@@ -57,6 +62,8 @@ def draw(backend: Backend, request: Request, place: Target, watch: Watch = UNWAT
         "bytes": len(data),
         "seconds": round(time.monotonic() - started, 3),
         "engine_version": __version__,
+        "plan": state.get("plan"),
+        "notes": list(state.get("notes", ())),
     }
 
 

@@ -55,15 +55,19 @@ def _generate(given: values.Given) -> int:
     from nano_banana import job
 
     place = job.target(Path(given["output"]), given["quality"])
-    request, notes = job.without_absent_loras(request, settings.loras)
+    request, absent = job.without_absent_loras(request, settings.loras)
+    notes = [*absent, *values.notes_of(given, request)]
     for note in notes:
         say(f"note: {note}")
     progress = Progress(quiet=given["as_json"])
-    with opened(given["backend"], settings) as backend:
+    with opened(given["backend"], settings, request) as backend:
         try:
             result = job.draw(backend, request, place, progress.watch)
         finally:
             progress.clear()
+    for note in result["notes"]:
+        say(f"note: {note}")
+    result["notes"] = notes + result["notes"]
     # The load counts too: it is what the person waited for.
     result["seconds"] = round(time.monotonic() - started, 3)
     if given["as_json"]:

@@ -15,6 +15,7 @@ from nano_banana.watch import Watch
 
 if TYPE_CHECKING:
     from nano_banana.backends import Backend, Settings
+    from nano_banana.request import Request
 
 _WIDTH = 30
 
@@ -30,15 +31,19 @@ def show(result: Any) -> None:
 
 
 @contextlib.contextmanager
-def opened(name: str, settings: Settings) -> Iterator[Backend]:
-    """The backend, loaded, its memory plan said before the run; closed at the end. Raises EngineError, ImportError."""
+def opened(name: str, settings: Settings, request: Request | None = None) -> Iterator[Backend]:
+    """The backend, loaded, its memory plan for a request said before the run; closed at the end.
+
+    Raises EngineError, ImportError.
+    """
     backend = backends.get(name, settings)
     try:
-        load, plan_text = getattr(backend, "load", None), getattr(backend, "plan_text", None)
+        # A backend with weights has these two beside the protocol; the preview needs neither.
+        load, plan = getattr(backend, "load", None), getattr(backend, "plan", None)
         if load:
             load()
-        if plan_text and (text := plan_text()):
-            say(text)
+        if plan and request:
+            say(plan(request).describe())
         yield backend
     finally:
         backend.close()
@@ -67,7 +72,7 @@ class Progress:
             self._started = now
         each = (now - self._started) / (done - 1) if done > 1 else 0.0
         filled = _WIDTH * done // max(total, 1)
-        left = f", {each * (total - done):.0f} s left" if each else ""
+        left = f", {each * (total - done):.0f} s left" if each and done < total else ""
         line = f"{self.label}[{'#' * filled}{'.' * (_WIDTH - filled)}] {done}/{total}{left}"
         sys.stderr.write(f"\r\x1b[K{line}")
         sys.stderr.flush()

@@ -117,13 +117,19 @@ def request_of(given: Given) -> Request:
 
 def preset(name: str, width: int, height: int) -> Request:
     """A preset's request in pixels of that size."""
-    from nano_banana.presets import PRESETS
+    from nano_banana import presets
 
-    if name not in PRESETS:
-        raise BadInputError(
-            "--preset", expected="one of: " + ", ".join(PRESETS), found=repr(name), fix="Type: nano-banana presets list"
-        )
-    return PRESETS[name].request(width=width, height=height)
+    return presets.get(name).request(width=width, height=height)
+
+
+def notes_of(given: Given, request: Request) -> tuple[str, ...]:
+    """What the named preset was made with and this picture goes without, beside its LoRA."""
+    if given["preset"] is None or request.control is not None:
+        return ()
+    from nano_banana import presets
+
+    name = presets.get(given["preset"]).controlnet
+    return (f"without the ControlNet {name}: add --control {name}=MODEL --control-picture FILE",) if name else ()
 
 
 def _changes(given: Given) -> dict[str, Any]:

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from nano_banana.cli import options, values
+from nano_banana.cli import options
 from nano_banana.cli.screen import show
 from nano_banana.errors import EXIT_BAD_INPUT, EXIT_OK
 
@@ -20,11 +20,11 @@ def list_presets(as_json: options.Json = False) -> int:
     """Name the presets."""
     from nano_banana.presets import PRESETS
 
-    found = {name: _told(values.preset(name, 1024, 1024)) for name in PRESETS}
     if as_json:
-        show(found)
-    for name, request in {} if as_json else found.items():
-        print(f"{name}: {request['prompt']}")
+        show({name: preset.to_json() for name, preset in PRESETS.items()})
+        return EXIT_OK
+    for name, preset in PRESETS.items():
+        print(f"{name}: {preset.prompt}")
     return EXIT_OK
 
 
@@ -34,14 +34,14 @@ def show_preset(
     as_json: options.Json = False,
 ) -> int:
     """Show what a preset sets; `generate --preset NAME` draws it."""
-    request = _told(values.preset(name, 1024, 1024))
+    from nano_banana.presets import get
+
+    told = get(name).to_json()
     if as_json:
-        show({"name": name, **request})
+        show(told)
         return EXIT_OK
-    for field, value in request.items():
-        if field == "loras":
-            value = ", ".join(f"{lora['name']} at {lora['weight']:g}" for lora in value)
-        print(f"{field}: {value}")
+    for field, value in told.items():
+        print(f"{field}: {', '.join(value) if isinstance(value, list) else value}")
     return EXIT_OK
 
 
@@ -51,7 +51,7 @@ def lint(
     strict: Annotated[bool, typer.Option("--strict", help="Exit code 2 when something was found.")] = False,
     as_json: options.Json = False,
 ) -> int:
-    """Say what a prompt could do better."""
+    """Say what a prompt could do better, and mend what needs no decision."""
     from nano_banana import lint as library
 
     findings = library.lint(prompt)
@@ -64,10 +64,3 @@ def lint(
         for finding in findings:
             print(f"{finding.position}: {finding.rule}: {finding.found!r}: {finding.suggestion}")
     return EXIT_BAD_INPUT if strict and findings else EXIT_OK
-
-
-def _told(request: Any) -> dict[str, Any]:
-    """A request as plain JSON values, without what only a call has: the picture that guides it."""
-    told = dataclasses.asdict(dataclasses.replace(request, control=None))
-    del told["control"]
-    return told
