@@ -420,26 +420,15 @@ def test_serve_gives_the_typed_settings_on(
 ) -> None:
     calls: list[Any] = []
     monkeypatch.setattr(extras, "EXTRAS", {**extras.EXTRAS, "serve": ("json",)})
-    stand_in(monkeypatch, "serve", run=lambda settings, backend: calls.append((settings, backend)))
-    app = types.SimpleNamespace(ServeSettings=dict)
-    monkeypatch.setitem(sys.modules, "nano_banana.serve.app", app)
+    stand_in(monkeypatch, "serve", run=lambda settings, backend: calls.append((settings, backend)), ServeSettings=dict)
     monkeypatch.setenv("NANO_BANANA_TOKEN", "secret")
-    words = ["serve", "--backend", "fake", "--port", "0", "--max-side", "512"]
+    words = ["serve", "--backend", "fake", "--port", "many", "--max-side", "512"]
     assert cli.main(words) == 2
-    assert "--port: expected 1 to 65535; found 0" in capsys.readouterr().err
+    assert "--port: expected a whole number; found 'many'" in capsys.readouterr().err
     words[4] = "9000"
-    assert cli.main([*words, "--timeout", "2.5", "--output-dir", str(tmp_path), "--log-format", "json"]) == 0
-    assert calls[0][0] == {
-        "host": "127.0.0.1",
-        "port": 9000,
-        "queue": 16,
-        "batch": 4,
-        "max_side": 512,
-        "timeout_s": 2.5,
-        "token": "secret",
-        "log_format": "json",
-        "output": tmp_path,
-    }
+    assert cli.main([*words, "--timeout", "2.5", "--output-dir", str(tmp_path), "--log-format", "text"]) == 0
+    told = dict(host="127.0.0.1", port=9000, queue=16, batch=4, max_side=512, timeout_s=2.5)  # noqa: C408 - as a call
+    assert calls[0][0] == {**told, "token": "secret", "log_format": "text", "output": tmp_path, "log_prompts": False}
     assert calls[0][1] is made[0]
     assert cli.main([*words, "--output-dir", "none"]) == 2
 

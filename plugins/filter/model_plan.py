@@ -68,6 +68,8 @@ SOURCES = ("none", "path", "share", "hub")
 SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 REVISION = re.compile(r"[0-9a-f]{40}")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# The oldest Python that engine/pyproject.toml takes.
+ENGINE_PYTHON = (3, 10)
 
 
 def model_plan(wish: Mapping[str, Any], guest: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -190,15 +192,22 @@ def _run_case() -> Any:
     return module
 
 
-def _guest(wish: Mapping[str, Any], variant: Mapping[str, Any], guest: Mapping[str, Any]) -> Iterator[str]:
-    python, wanted, needed = guest["python"], variant["python"], variant["video_memory_mb"]
-    if not python and not wish["check_mode"]:
-        yield _message(
-            wish, "model_venv", "an environment that runs", f"none in {wish['venv']}", "run the role pyenv before"
-        )
-    if python and wanted and python != wanted:
+def _python(wish: Mapping[str, Any], wanted: str, python: str) -> Iterator[str]:
+    if not python:
+        if not wish["check_mode"]:
+            expected, found = "an environment that runs", f"none in {wish['venv']}"
+            yield _message(wish, "model_venv", expected, found, "run the role pyenv before")
+    elif wish["data"]["engine"] and tuple(int(part) for part in python.split(".")) < ENGINE_PYTHON:
+        expected = f"Python {'.'.join(map(str, ENGINE_PYTHON))} or later for the engine"
+        yield _message(wish, "model_venv", expected, python, "set pyenv_python_version to one, pyenv_provider to pyenv")
+    elif wanted and python != wanted:
         fix = f"set pyenv_python_version to a {wanted}, pyenv_provider to pyenv, or another model_variant"
         yield _message(wish, "model_venv", f"Python {wanted}, for which {wish['variant']} is locked", python, fix)
+
+
+def _guest(wish: Mapping[str, Any], variant: Mapping[str, Any], guest: Mapping[str, Any]) -> Iterator[str]:
+    needed = variant["video_memory_mb"]
+    yield from _python(wish, variant["python"], guest["python"])
     if guest["gpus"] and needed and max(guest["gpus"]) < needed:
         fix = "give the VM a larger vGPU profile or another model_variant"
         yield _message(
@@ -225,7 +234,7 @@ def _notes(wish: Mapping[str, Any], variant: Mapping[str, Any], guest: Mapping[s
     if wish["data"]["engine"] and not guest["systemd"]:
         yield "no nano-banana.service: the guest runs no systemd"
     elif wish["data"]["engine"] and guest["installed"] and not guest["serve"]:
-        yield "nano-banana.service stays off: this engine has no command `serve`"
+        yield "nano-banana.service stays off: its environment has not what `nano-banana serve` needs; --check says what"
 
 
 class FilterModule:

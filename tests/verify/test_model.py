@@ -53,7 +53,7 @@ def venv(expected: Expected) -> str:
 
 def test_the_environment_runs_a_python_that_the_engine_supports(venv: str, as_user: Any) -> None:
     found = as_user(f"{venv}/bin/python -c 'import sys; print(*sys.version_info[:2])'").split()
-    assert (int(found[0]), int(found[1])) >= (3, 8), f"{venv}: expected Python >= 3.8; found {'.'.join(found)}"
+    assert (int(found[0]), int(found[1])) >= (3, 10), f"{venv}: expected Python >= 3.10; found {'.'.join(found)}"
 
 
 def test_the_modules_of_the_profile_are_imported(wish: dict[str, Any], as_user: Any) -> None:
@@ -123,7 +123,7 @@ def test_the_service_is_on_where_the_engine_can_serve(wish: dict[str, Any], engi
     if not host.file("/run/systemd/system").exists:
         pytest.skip("the guest runs no systemd")
     assert host.file(wish["service"]).exists, f"expected {wish['service']}; found none"
-    serves = host.run(f"sudo -n {wish['venv']}/bin/nano-banana serve --help").rc == 0
+    serves = host.run(f"sudo -n {wish['venv']}/bin/nano-banana serve --check").rc == 0
     found = host.run("systemctl is-enabled nano-banana.service").stdout.strip()
     wished = "enabled" if serves else "disabled"
     assert found == wished, f"nano-banana.service: expected {wished}; found {found}"

@@ -92,7 +92,7 @@ def main(wish: dict[str, Any]) -> dict[str, Any]:
         "cache_why": why,
         "tmp": tmp_of(cache) if not why else "",
         "gpus": gpu_memory(),
-        "serve": run(f"{wish['venv']}/bin/nano-banana", "serve", "--help")[0] == 0,
+        "serve": run(f"{wish['venv']}/bin/nano-banana", "serve", "--check")[0] == 0,
         "enabled": run("systemctl", "is-enabled", "nano-banana.service")[1] == "enabled",
         "systemd": Path("/run/systemd/system").is_dir(),
         "container": run("systemd-detect-virt", "--container")[0] == 0,

@@ -101,6 +101,8 @@ def test_a_bad_wish_is_one_message(changes: dict[str, Any], words: list[str]) ->
     ("changes", "found", "words"),
     [
         ({}, {"python": ""}, ["model_venv", "none in /venv", "pyenv"]),
+        ({}, {"python": "3.9"}, ["Python 3.10 or later for the engine", "3.9", "pyenv_python_version"]),
+        ({"variant": "diffusion"}, {"python": "3.8"}, ["Python 3.10 or later for the engine", "3.8"]),
         ({"variant": "diffusion"}, {"python": "3.11"}, ["Python 3.10, for which diffusion is locked", "3.11"]),
         ({"variant": "diffusion"}, {"gpus": [2048]}, ["4000 MB of video memory", "2048 MB"]),
         (
@@ -126,7 +128,7 @@ def test_a_fresh_guest_passes_check_mode() -> None:
 @pytest.mark.parametrize(
     ("changes", "found", "words"),
     [
-        ({}, {"installed": True}, "stays off: this engine has no command `serve`"),
+        ({}, {"installed": True}, "stays off: its environment has not what `nano-banana serve` needs"),
         ({}, {"systemd": False}, "runs no systemd"),
         (
             {},
