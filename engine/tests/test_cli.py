@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import List
 
 import pytest
 from PIL import Image
@@ -21,7 +20,7 @@ SOURCE = Path(nano_banana.__file__).parents[1]
 GOOD = ["generate", "--prompt", "pump: gear, 2 screws", "--size", "96x80", "--seed", "5"]
 
 
-def run_module(*arguments: str) -> "subprocess.CompletedProcess[str]":
+def run_module(*arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
     command = [sys.executable, "-m", "nano_banana", *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=60)
@@ -94,7 +93,7 @@ def test_bad_input_is_one_message_and_exit_code_2(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    more: List[str],
+    more: list[str],
     message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -111,7 +110,7 @@ def test_bad_input_is_one_message_and_exit_code_2(
 
 
 @pytest.mark.parametrize("arguments", [[], ["paint"], ["generate"], ["generate", "--prompt", "x"]])
-def test_incomplete_command_is_bad_input(arguments: List[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_incomplete_command_is_bad_input(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(arguments) == 2
     assert "--help" in capsys.readouterr().err
 

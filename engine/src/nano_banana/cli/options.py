@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -16,8 +16,7 @@ EXIT_CODES = (
 )
 PICTURE, MODEL, GUIDE, OUTPUT = "Picture", "Model and memory", "Guidance by files", "Output"
 
-# Optional[...] and no `|`: typer 0.12 reads these on Python 3.10 too.
-Text = Optional[str]
+Text = str | None
 Prompt = Annotated[
     Text,
     typer.Option(
@@ -65,7 +64,7 @@ Upscale = Annotated[
     ),
 ]
 Style = Annotated[
-    Optional[bool],
+    bool | None,
     typer.Option(
         "--style/--no-style",
         help="Clean background, contrast and edges afterwards. Default: yes.",
@@ -81,7 +80,7 @@ Sharpen = Annotated[
 ]
 
 Lora = Annotated[
-    Optional[list[str]],
+    list[str] | None,
     typer.Option(
         "--lora",
         metavar="NAME=PATH:WEIGHT",
@@ -100,7 +99,7 @@ LoraBlocks = Annotated[
     ),
 ]
 ControlModel = Annotated[
-    Optional[list[str]],
+    list[str] | None,
     typer.Option(
         "--control",
         metavar="NAME=MODEL",

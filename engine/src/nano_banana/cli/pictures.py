@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, BinaryIO, Optional
+from typing import Annotated, BinaryIO
 
 import typer
 
@@ -83,7 +83,7 @@ def _generate(given: values.Given) -> int:
 
 def batch(
     source: Annotated[
-        Optional[str], typer.Argument(metavar="[FILE]", help="JSON lines; - or nothing reads standard input.")
+        options.Text, typer.Argument(metavar="[FILE]", help="JSON lines; - or nothing reads standard input.")
     ] = None,
     output_dir: Annotated[
         str,
