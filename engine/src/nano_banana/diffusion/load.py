@@ -31,7 +31,7 @@ _FOLDER_HINT = "Type --model FOLDER with a pipeline that save_pretrained of diff
 class Model:
     """The parts of a pipeline: UNet in `dtype`, VAE and text encoders in fp32, all of them in host memory.
 
-    `text_layers_from_end`: where encoder 1's hidden state that SDXL uses lies, 2 in whole folders and 1 in trimmed ones.
+    `text_layers_from_end`: which hidden state of encoder 1 is used, 2 in whole folders and 1 in trimmed ones.
     """
 
     source: str

@@ -95,7 +95,8 @@ class Streamer:
     """Places a UNet as a plan says: resident units on the device, the others in host memory with slots on the device.
 
     Parameters keep their identity and change their `.data`; those with "lora_" in their names stay resident.
-    Attach after adapters were injected. `copied_bytes`, `loads` and `misses` (loads that were not foreseen) count from the start.
+    Attach after adapters were injected. `copied_bytes`, `loads` and `misses` (loads that nobody foresaw) count from the
+    start.
     """
 
     def __init__(self, unet: torch.nn.Module, device: torch.device | str, plan: Plan) -> None:
