@@ -476,7 +476,7 @@ def test_the_version_needs_neither_pillow_nor_typer() -> None:
     )
     done = run_python("-c", program)
     assert done.stdout == f"nano-banana {nano_banana.__version__}\n0 1\n"
-    assert "typer: expected an importable typer 0.12 or later" in done.stderr
+    assert "typer: expected an importable typer 0.12.5 or later" in done.stderr
 
 
 def run_python(*words: str) -> subprocess.CompletedProcess[str]:

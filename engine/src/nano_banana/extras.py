@@ -39,8 +39,8 @@ def missing(error: ImportError) -> MachineError:
         fix = f"Type: {sys.executable} -m pip install 'Pillow>=9.5'"
         return MachineError("Pillow", expected="an importable Pillow 9.5 or later", found=str(error), fix=fix)
     if module == "typer":
-        fix = f"Type: {sys.executable} -m pip install 'typer>=0.12'"
-        return MachineError("typer", expected="an importable typer 0.12 or later", found=str(error), fix=fix)
+        fix = f"Type: {sys.executable} -m pip install 'typer>=0.12.5'"
+        return MachineError("typer", expected="an importable typer 0.12.5 or later", found=str(error), fix=fix)
     extra = extra_of(module)
     if extra:
         expected = f"the libraries of the extra {PACKAGE}[{extra}]"
