@@ -403,16 +403,25 @@ def test_bench_measures_or_predicts(monkeypatch: pytest.MonkeyPatch, capsys: pyt
         calls.append((name, settings, request, pictures))
         return {"steps_per_second": 2.5, "device": "cpu"}
 
-    rows = [{"plan": "resident", "peak": 10}, {"plan": "streamed", "peak": 3}]
-    stand_in(monkeypatch, "bench", run=run, memory_model=lambda settings, request: rows)
+    def memory_model(settings: Settings, **shape: Any) -> list[dict[str, Any]]:
+        calls.append(shape)
+        fits = {"plan": "streamed", "fits": True, "peak": 3, "text": "plan streamed: peak 3"}
+        return [{"plan": "resident", "fits": False, "refused": "expected 10; found 5."}, fits]
+
+    stand_in(monkeypatch, "bench", run=run, memory_model=memory_model)
     assert cli.main(["bench", "--prompt", "x", "--size", "64x64", "--pictures", "2", "--model", "m"]) == 0
     assert capsys.readouterr().out == "steps_per_second: 2.500\ndevice: cpu\n"
-    assert calls == [("preview", Settings(model="m"), Request("x", 64, 64), 2)]
-    assert cli.main(["bench", "--memory-model"]) == 0
-    assert capsys.readouterr().out == "plan      peak\nresident  10\nstreamed  3\n"
-    assert cli.main(["bench", "--memory-model", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == rows
-    assert cli.main(["bench", "--pictures", "0"]) == 2
+    assert cli.main(["bench", "--memory-model", "--guidance", "1"]) == 0
+    said = capsys.readouterr().out
+    assert said == "plan resident: does not fit: expected 10; found 5.\nplan streamed: peak 3\n"
+    assert cli.main(["bench", "--memory-model", "--size", "80x64", "--json"]) == 0
+    assert [row["plan"] for row in json.loads(capsys.readouterr().out)] == ["resident", "streamed"]
+    assert calls == [
+        ("preview", Settings(model="m"), Request("x", 64, 64), 2),
+        {"width": 1024, "height": 1024, "guidance": False},
+        {"width": 80, "height": 64, "guidance": True},
+    ]
+    assert cli.main(["bench", "--pictures", "few"]) == 2
 
 
 def test_serve_gives_the_typed_settings_on(

@@ -93,34 +93,28 @@ def bench(
 def _bench(given: dict[str, Any]) -> int:
     request, settings = values.request_of(given), values.settings_of(given)
     count = values.whole("--pictures", given["pictures"])
-    if not 1 <= count <= 1000:
-        raise BadInputError("--pictures", expected="1 to 1000", found=str(count), fix="Type for example --pictures 3.")
     from nano_banana import bench as library
 
     if given["memory_model"]:
-        rows = library.memory_model(settings, request)
-        show(rows) if given["as_json"] else print(_table(rows))
+        guidance = request.guidance > 1
+        rows = library.memory_model(settings, width=request.width, height=request.height, guidance=guidance)
+        if given["as_json"]:
+            show(rows)
+        for row in [] if given["as_json"] else rows:
+            print(row["text"] if row["fits"] else f"plan {row['plan']}: does not fit: {row['refused']}")
         return EXIT_OK
     if not given["as_json"]:
         say(f"drawing {count} pictures ...")
     found = library.run(given["backend"], settings, request, count)
-    show(found) if given["as_json"] else print(_lines(found))
+    if given["as_json"]:
+        show(found)
+    else:
+        print(_lines(found))
     return EXIT_OK
 
 
 def _lines(found: dict[str, Any]) -> str:
     return "\n".join(f"{name}: {_short(value)}" for name, value in found.items())
-
-
-def _table(rows: list[dict[str, Any]]) -> str:
-    """Columns as wide as their widest cell; all rows have the keys of the first."""
-    if not rows:
-        return "no plans"
-    cells = [list(rows[0]), *([_short(row.get(name)) for name in rows[0]] for row in rows)]
-    widths = [max(len(line[place]) for line in cells) for place in range(len(cells[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells
-    )
 
 
 def _short(value: Any) -> str:
