@@ -224,5 +224,11 @@ def test_lengths_that_are_none(value: float, unit: str) -> None:
         Length(value, unit)
 
 
+def test_a_name_whose_number_would_split_it_is_refused() -> None:
+    assert Piece("4mm and").text == "4mm and"
+    with pytest.raises(BadInputError):
+        Piece("4mm and", 2)
+
+
 def test_the_text_is_a_valid_request() -> None:
     assert Request(compose(FULL)).prompt == TEXT

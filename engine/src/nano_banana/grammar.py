@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A small grammar for pictures of products taken apart: a specification to prompt text and back.
 
-The text has the order that models of this kind follow best: the isometric projection in front, then product, style and
-parts, layout, spacing, labels, background, whatever else, and `macro shot` last. The preview backend reads the same text
-alike.
+The text has the order of the prompt rules (see lint.py): the isometric projection in front, then product, style and
+parts, layout, spacing, labels, background, whatever else, and `macro shot` last. The preview backend reads it alike.
 """
 
 from __future__ import annotations
@@ -76,7 +75,11 @@ class Piece:
     def text(self) -> str:
         """As it stands in the list: `4 screws`, or `4 mm screw x2` where a number in front would be misread."""
         forms = (f"{self.count} {self.name}", f"{self.name} x{self.count}") if self.count > 1 else (self.name,)
-        return next((form for form in forms if prompt.count_of(form) == (self.count, self.name)), "")
+
+        def kept(form: str) -> bool:
+            return prompt.items(form) == [form] and prompt.count_of(form) == (self.count, self.name)
+
+        return next(filter(kept, forms), "")
 
 
 @dataclass(frozen=True)

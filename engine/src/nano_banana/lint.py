@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Rules for prompts of disassembly pictures: what is found, where, what to write instead.
 
+The rules are what authors of such prompts hand down; no model has been asked here whether it agrees.
+
 >>> fix("pump, parts scattered around")
 'pump, parts arranged in grid layout, 2cm spacing between each'
 """

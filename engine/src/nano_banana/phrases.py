@@ -58,7 +58,7 @@ COUNT_LAST = re.compile(r"\s*(?:[x\u00d7]\s*(\d{1,9})|\((\d{1,9})\s*[x\u00d7]?\)
 COUNT_WORD = re.compile(rf"^({'|'.join(NUMBERS)})\s+(?=\w)", re.IGNORECASE)
 ARTICLE = re.compile(r"^(?:and|with|plus|an?|the|its|some|of|for|showing)\s+", re.IGNORECASE)
 
-# What the grammar writes, and the lint suggests (requirements.md G).
+# What the grammar writes, and the lint suggests.
 LAYOUT_PHRASE = "parts arranged in {} layout"
 SPACING_PHRASE = "{} spacing between each"
 ISOMETRIC = "isometric projection"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Three pictures to start from: prompts and settings that are known to work together."""
+"""Three pictures to start from: prompts and the settings that their author gives with them."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class Measures:
 
 
 def measure(image: Image.Image) -> Measures:
-    """All measures of a picture; 1024 x 1024 takes about a second and 200 MB."""
+    """All measures of a picture; 1024 x 1024 takes about a second and 100 MB."""
     image = image.convert("RGB")
     rgb = pixels(image)
     tone: Dominant = dominant(rgb)

@@ -30,8 +30,8 @@ LEAST_SHARE = 0.0005
 RIM = 3
 # Parts are looked for at this size: leader lines are one or two pixels wide then and vanish by an opening.
 WORKING_SIDE = 512
-# Two bodies are told apart when the neck between them is less than this share of the narrower one. Equal discs are found
-# when their centres are more than 1.05 radii apart; a lower share would miss more, a higher one split single parts.
+# Two bodies are told apart when the neck between them is less than this share of the narrower one. Equal discs are
+# found when their centres are more than 1.05 radii apart; a lower share misses more, a higher one splits single parts.
 NECK = 0.85
 LEAST_RADIUS = 8.0  # of a second body, at 512 pixels: less is a bump of its part, as the head of a screw
 # Discs have to share this much of the smaller one: those that only touch belong to one part with a waist.
