@@ -10,7 +10,7 @@ import torch
 
 # CUDA kernels read fastest from addresses that are multiples of 256 bytes; its allocator gives no less.
 _ALIGN = 256
-# torch rounds page-locked requests up to a power of two, which would waste up to half: units share buffers of this size.
+# torch rounds page-locked requests up to a power of two, which could waste half: units share buffers of this size.
 _ARENA = 1 << 29
 
 

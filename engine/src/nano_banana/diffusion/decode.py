@@ -20,8 +20,8 @@ MIN_TILE = 64
 def decode(vae: Any, latents: torch.Tensor, device: torch.device, tile: int = 0) -> list[Image.Image]:
     """Turn latents (n, 4, height / 8, width / 8) into n RGB pictures.
 
-    `tile` is a tile's side in pixels, rounded down to a multiple of 32 (at least 64); 0 decodes the whole picture at once.
-    Only the decoder goes to `device`, and leaves it afterwards. Raises MachineError where the numbers are none.
+    `tile` is a tile's side in pixels, rounded down to a multiple of 32 (at least 64); 0 decodes the whole picture. Only
+    the decoder goes to `device`, and leaves it afterwards. Raises MachineError where the numbers are none.
     """
     with _on(vae, device), _tiles(vae, tile), torch.no_grad():
         return [_picture(vae, latents[number : number + 1].to(device)) for number in range(latents.shape[0])]

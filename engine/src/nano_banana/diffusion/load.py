@@ -4,11 +4,16 @@
 from __future__ import annotations
 
 import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import diffusers.utils.logging
 import torch
+import transformers.utils.logging
 from diffusers import StableDiffusionXLPipeline
 
 from nano_banana.errors import BadInputError, MachineError
@@ -26,7 +31,7 @@ _FOLDER_HINT = "Type --model FOLDER with a pipeline that save_pretrained of diff
 class Model:
     """The parts of a pipeline: UNet in `dtype`, VAE and text encoders in fp32, all of them in host memory.
 
-    `text_layers_from_end` is the place of encoder 1's hidden state that SDXL uses: 2 in whole folders, 1 in trimmed ones.
+    `text_layers_from_end`: where encoder 1's hidden state that SDXL uses lies, 2 in whole folders and 1 in trimmed ones.
     """
 
     source: str
@@ -48,15 +53,16 @@ def load(source: str, dtype: torch.dtype) -> Model:
     folder = _folder(source)
     variant = inspect(folder)
     try:
-        pipeline = StableDiffusionXLPipeline.from_pretrained(
-            str(folder),
-            torch_dtype={"unet": dtype, "default": torch.float32},
-            use_safetensors=True,
-            local_files_only=True,
-            variant=variant,
-            add_watermarker=False,
-        )
-    # Whatever a broken folder makes of the libraries below: their errors share no base class (safetensors' least of all).
+        with _quiet():
+            pipeline = StableDiffusionXLPipeline.from_pretrained(
+                str(folder),
+                torch_dtype={"unet": dtype, "default": torch.float32},
+                use_safetensors=True,
+                local_files_only=True,
+                variant=variant,
+                add_watermarker=False,
+            )
+    # Whatever a broken folder makes of the libraries below: their errors share no base class.
     except Exception as error:
         if isinstance(error, MemoryError) or "allocate memory" in str(error):
             raise
@@ -102,18 +108,40 @@ def _folder(source: str) -> Path:
         if not folder.is_dir():
             raise _unfit(folder, "a folder", "a file" if folder.exists() else "no such folder")
         return folder
-    for variant in ("fp16", None):
-        try:
-            return Path(StableDiffusionXLPipeline.download(source, use_safetensors=True, variant=variant))
-        # Not reachable, unknown, gated or without that variant: every version of the hub client has its own errors.
-        except Exception as error:
-            last = error
-    raise MachineError(
-        f"model {source}",
-        expected="a folder of that name, or an answer from the model hub",
-        found=_first_line(last),
-        fix=f"Check the network and the name. {_FOLDER_HINT}",
-    ) from last
+    try:
+        return _download(source, "fp16") or Path(StableDiffusionXLPipeline.download(source, use_safetensors=True))
+    # Not reachable, unknown or gated: every version of the hub's client has its own errors for these.
+    except Exception as error:
+        raise MachineError(
+            f"model {source}",
+            expected="a folder of that name, or an answer from the model hub",
+            found=_first_line(error),
+            fix=f"Check the network and the name. {_FOLDER_HINT}",
+        ) from error
+
+
+def _download(source: str, variant: str) -> Path | None:
+    try:
+        return Path(StableDiffusionXLPipeline.download(source, use_safetensors=True, variant=variant))
+    except ValueError:
+        # How diffusers says that the model is there without this variant.
+        return None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    # Bars for files of a few milliseconds, and diffusers' new name for torch_dtype, which older ones do not know.
+    libraries = (diffusers.utils.logging, transformers.utils.logging)
+    shown = [library for library in libraries if library.is_progress_bar_enabled()]
+    try:
+        for library in shown:
+            library.disable_progress_bar()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        for library in shown:
+            library.enable_progress_bar()
 
 
 def _variant(folder: Path) -> str | None:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A UNet whose weights visit the device: each unit is copied into a slot shortly before it runs.
 
-A unit is one transformer block, residual block or sampler: whole down, mid and up blocks are too large (up_blocks.0 of SDXL
-alone is 2.25 GiB in fp16). On CUDA a second stream fills the next slots while the first one computes; on the CPU the same
-code copies without a stream, so that what tests prove there holds for both.
+A unit is one transformer block, residual block or sampler: whole down, mid and up blocks are too large (up_blocks.0 of
+SDXL alone is 2.25 GiB in fp16). On CUDA a second stream fills the next slots while the first one computes; on the CPU
+the same code copies without a stream, so that what tests prove of it there holds for both.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _inside(block: Any) -> Iterator[torch.nn.Module]:
     # A mid block has one residual block more than attentions, and that one runs first.
     if len(resnets) == len(attentions) + 1 and attentions:
         yield resnets.pop(0)
-        pairs = list(zip(attentions, resnets))
+        pairs = list(zip(attentions, resnets, strict=True))
     else:
         pairs = [(resnet, attentions[number] if attentions else None) for number, resnet in enumerate(resnets)]
     for pair in pairs:
@@ -94,8 +94,8 @@ class _Slot:
 class Streamer:
     """Places a UNet as a plan says: resident units on the device, the others in host memory with slots on the device.
 
-    Parameters keep their identity and change their `.data`; those with "lora_" in their names stay resident. Attach after
-    adapters were injected. `copied_bytes`, `loads` and `misses` (loads that were not foreseen) count from the start.
+    Parameters keep their identity and change their `.data`; those with "lora_" in their names stay resident.
+    Attach after adapters were injected. `copied_bytes`, `loads` and `misses` (loads that were not foreseen) count from the start.
     """
 
     def __init__(self, unet: torch.nn.Module, device: torch.device | str, plan: Plan) -> None:
@@ -165,7 +165,7 @@ class Streamer:
         kept = frozenset(id(part.parameter) for layout in layouts.values() for part in layout.parts)
         _move(self.unet, self.device, skip=kept)
         self._make_slots(max((layout.size for layout in layouts.values()), default=0))
-        self._next = dict(zip(streamed, [*list(streamed)[1:], *list(streamed)[:1]]))
+        self._next = dict(zip(streamed, [*list(streamed)[1:], *list(streamed)[:1]], strict=True))
         for unit in self._units.values():
             if unit.layout is not None or self.plan.split_guidance:
                 unit.module.forward = functools.partial(self._run, unit)

@@ -38,8 +38,7 @@ class Embeddings:
 class PromptEncoder:
     """Both text encoders, and the last `entries` texts that they read.
 
-    Gives what StableDiffusionXLPipeline.encode_prompt gives (its source: diffusers' documentation of the SDXL pipeline):
-    the hidden states before the last layer of each encoder side by side, and encoder 2's pooled output.
+    Gives what StableDiffusionXLPipeline.encode_prompt gives (as diffusers documents it): the hidden states before the last layer of each encoder side by side, and encoder 2's pooled output.
     """
 
     def __init__(
@@ -51,7 +50,7 @@ class PromptEncoder:
         zeros_for_empty: bool = True,
         entries: int = ENTRIES,
     ) -> None:
-        self._readers = tuple(zip(tokenizers, encoders))
+        self._readers = tuple(zip(tokenizers, encoders, strict=True))
         self._layers = (-layers_from_end, -2)
         self._zeros_for_empty = zeros_for_empty
         self._entries = entries
@@ -78,7 +77,7 @@ class PromptEncoder:
     @torch.no_grad()
     def _compute(self, text: str) -> Embedding:
         states, note = [], ""
-        for (tokenizer, encoder), layer in zip(self._readers, self._layers):
+        for (tokenizer, encoder), layer in zip(self._readers, self._layers, strict=True):
             length = tokenizer.model_max_length
             tokens = tokenizer(text, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
             output = encoder(tokens.input_ids, output_hidden_states=True)
