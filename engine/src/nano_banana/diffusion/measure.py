@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import os
-import resource
-import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -45,12 +44,6 @@ def host_peak(work: Callable[[], Result]) -> tuple[Result, HostPeak]:
     return result, HostPeak(peak, now)
 
 
-def resident_set_peak() -> int:
-    """The process's highest resident set in bytes, since it started: everything, Python and libraries included."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
 def video(device: int = 0) -> int | None:
     """Bytes of video memory that this process holds now as NVML tells, CUDA context included; None where it cannot tell.
 
@@ -71,6 +64,39 @@ def video(device: int = 0) -> int | None:
         return None
     own = [process.usedGpuMemory for process in processes if process.pid == os.getpid()]
     return int(own[0]) if own and own[0] is not None else None
+
+
+class VideoPeak:
+    """Asks NVML every 20 ms from a thread of its own while a `with` block runs; `peak` in bytes, None where NVML is silent.
+
+    NVML keeps no peak of its own. torch gives blocks back only when told to, so what it holds is seen in time; a library's
+    short-lived workspace may be missed.
+    """
+
+    def __init__(self, device: int = 0, interval: float = 0.02) -> None:
+        self.peak: int | None = None
+        self._device = device
+        self._interval = interval
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> VideoPeak:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while True:
+            last = self._stop.is_set()
+            now = video(self._device)
+            if now is not None:
+                self.peak = max(self.peak or 0, now)
+            if last:
+                return
+            self._stop.wait(self._interval)
 
 
 def context(device: int = 0) -> int | None:

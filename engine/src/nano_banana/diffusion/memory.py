@@ -39,11 +39,15 @@ class Tracker(TorchDispatchMode):
     """Adds up the bytes of storages that operations make and that live at once; `peak` is the most.
 
     A storage counts from the first tensor on it to the death of the last. Storages given to `ignore` never count.
+    `scratch(func, args)` are the bytes that a kernel holds beside its result while it runs.
     """
 
-    def __init__(self, ignore: Iterable[torch.Tensor] = ()) -> None:
+    def __init__(
+        self, ignore: Iterable[torch.Tensor] = (), scratch: Callable[[Any, Any], int] = lambda func, args: 0
+    ) -> None:
         super().__init__()
         self.now = self.peak = 0
+        self._scratch = scratch
         self._known: set[int] = set()
         self._storages: dict[int, list[int]] = {}
         self._ignored = {tensor.untyped_storage()._cdata for tensor in ignore}
@@ -53,7 +57,7 @@ class Tracker(TorchDispatchMode):
         for tensor in tree_flatten(result)[0]:
             if isinstance(tensor, torch.Tensor):
                 self.see(tensor)
-        self.peak = max(self.peak, self.now)
+        self.peak = max(self.peak, self.now + self._scratch(func, args))
         return result
 
     def see(self, tensor: torch.Tensor) -> None:
@@ -106,6 +110,13 @@ class _Attention(TorchFunctionMode):
         return result
 
 
+def cpu_scratch(func: Any, args: Any) -> int:
+    """oneDNN's convolution keeps copies of picture and weights in its own layout; seen in the allocator's reports."""
+    if func is not torch.ops.aten.convolution.default:
+        return 0
+    return sum(tensor.numel() * tensor.element_size() for tensor in args[:2])
+
+
 def cpu_attention_buffer(queries: int, keys: int, size: int) -> int:
     """Numbers that torch's CPU kernel keeps for one thread: scores of a block of queries by a block of keys, two sums and
     the output of each query. The blocks' sides are those of aten/src/ATen/native/cpu/FlashAttentionKernel.cpp."""
@@ -115,13 +126,15 @@ def cpu_attention_buffer(queries: int, keys: int, size: int) -> int:
 
 
 def profile(
-    unet: Any, vae: Any, dtype: torch.dtype, *, device: str = "cuda", addons: int = 0, context: int | None = None
+    unet: Any, vae: Any, dtype: torch.dtype, *, device: str = "auto", addons: int = 0, context: int | None = None
 ) -> Profile:
-    """Sizes of a UNet in `dtype` and a VAE in fp32 for `device` ("cuda" or "cpu"); the models may be on meta.
+    """Sizes of a UNet in `dtype` and a VAE in fp32 for `device` ("cuda" or "cpu"; "auto" is CUDA where there is one).
 
-    `addons` are the bytes of adapters and ControlNets that stay on the device; `context` replaces the assumed size of the
+    The models may be on meta. `addons` are the bytes of adapters and ControlNets that stay on the device; `context` replaces the assumed size of the
     CUDA context by a measured one. Nothing is computed before the functions of the profile are called.
     """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     kind = torch.device(device).type
     units = stream.units(unet)
     sizes = {name: Layout.of(module).size for name, module in units.items()}
@@ -192,7 +205,8 @@ def _cast(module: Any, dtype: torch.dtype) -> Any:
 
 
 def _peak(module: Any, work: Callable[[], Any], device: str) -> int:
-    tracker = Tracker([*module.parameters(), *module.buffers()])
+    weights = [*module.parameters(), *module.buffers()]
+    tracker = Tracker(weights, cpu_scratch) if device == "cpu" else Tracker(weights)
     with torch.no_grad(), torch.device("meta"), _Attention(device), tracker:
         work()
     return tracker.peak
