@@ -38,7 +38,7 @@ class Embeddings:
 class PromptEncoder:
     """Both text encoders, and the last `entries` texts that they read.
 
-    Gives what StableDiffusionXLPipeline.encode_prompt gives (as diffusers documents it): the hidden states before the last
+    Gives what StableDiffusionXLPipeline.encode_prompt gives (as diffusers tells it): the hidden states before the last
     layer of each encoder side by side, and encoder 2's pooled output.
     """
 
