@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import List
 
 import pytest
 from PIL import Image
@@ -21,7 +20,7 @@ SOURCE = Path(nano_banana.__file__).parents[1]
 GOOD = ["generate", "--prompt", "pump: gear, 2 screws", "--size", "96x80", "--seed", "5"]
 
 
-def run_module(*arguments: str) -> "subprocess.CompletedProcess[str]":
+def run_module(*arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
     command = [sys.executable, "-m", "nano_banana", *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=60)
@@ -73,7 +72,7 @@ BAD = [
     (["--prompt", "  "], "--prompt: expected a description of the picture; found nothing"),
     (["--prompt", "x" * 4001], "at most 4000 characters; found 4001"),
     (["--prompt", "bell\x07"], "the control character '\\x07' at position 4"),
-    (["--backend", "difusion"], "--backend: expected one of: preview; found 'difusion'"),
+    (["--backend", "difusion"], "--backend: expected one of: diffusers, preview; found 'difusion'"),
     (["--output", "a.gif"], "ends in .png, .jpg, .jpeg, .webp; found '.gif'"),
     (["--output", "picture"], "found no extension"),
     (["--output", "none/here/a.png"], "Make it with: mkdir -p 'none/here'"),
@@ -83,9 +82,9 @@ BAD = [
     (["--quality", "50"], "which keeps every pixel"),
     (["--output", "a.jpg", "--quality", "0"], "--quality: expected a whole number from 1 to 100; found '0'"),
     (["--output", "a.jpg", "--quality", "good"], "found 'good'"),
-    (["--colour", "red"], "unrecognized arguments: --colour red"),
-    (["--siz", "64x64"], "unrecognized arguments: --siz"),
-    (["--size"], "expected one argument"),
+    (["--colour", "red"], "No such option: --colour"),
+    (["--siz", "64x64"], "No such option: --siz"),
+    (["--size"], "Option '--size' requires an argument"),
 ]
 
 
@@ -94,7 +93,7 @@ def test_bad_input_is_one_message_and_exit_code_2(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    more: List[str],
+    more: list[str],
     message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -111,7 +110,7 @@ def test_bad_input_is_one_message_and_exit_code_2(
 
 
 @pytest.mark.parametrize("arguments", [[], ["paint"], ["generate"], ["generate", "--prompt", "x"]])
-def test_incomplete_command_is_bad_input(arguments: List[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_incomplete_command_is_bad_input(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(arguments) == 2
     assert "--help" in capsys.readouterr().err
 
@@ -179,7 +178,5 @@ def test_python_dash_m_fails_without_traceback(tmp_path: Path) -> None:
 
 
 def test_help_tells_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        cli.main(["generate", "--help"])
-    assert ended.value.code == 0
+    assert cli.main(["generate", "--help"]) == 0
     assert "2 bad input" in " ".join(capsys.readouterr().out.split())

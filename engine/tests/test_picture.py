@@ -108,7 +108,7 @@ def test_a_plural_without_number_is_a_few() -> None:
 
 
 def test_unknown_backend_lists_those_that_exist() -> None:
-    with pytest.raises(BadInputError, match=r"--backend: expected one of: preview; found 'diffusion'"):
+    with pytest.raises(BadInputError, match=r"--backend: expected one of: diffusers, preview; found 'diffusion'"):
         backends.get("diffusion")
 
 

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -226,7 +226,7 @@ def outcome(text: str, case_id: str, home: Path) -> tuple[int, dict[str, Any]]:
             ("profile", "engine_version", "output", "sha256", "bytes", "prompt", "seed", "size", "format", "log")
         ),
         "host": socket.gethostname().partition(".")[0],
-        "started": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "started": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "seconds": 0.0,
         "error": None,
     }

@@ -1,0 +1,365 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Memory plans: where weights lie and how a picture is cut up, and the least slow one that fits a budget.
+
+Nothing here imports torch: sizes come in as a Profile, whose two functions run the shapes (see memory.py).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from nano_banana.errors import BadInputError, NoRoomError
+
+ALL = "all"
+NAMES = ("auto", "resident", "balanced", "streamed", "smallest")
+INT8 = "+int8"
+TILES = (0, 1024, 768, 512, 384, 256)
+SLOTS = 2
+
+# What things cost beside a resident plan, to put plans in order. Assumptions until `make bench-engine` ran on a GPU: PCIe 3.0
+# x16 moves 12 GB/s into page-locked memory; half batches keep 98 % of a 0.5 s step's speed; one fp32 decode takes 1 s.
+_STEPS = 30
+_BUS = 12e9
+_SPLIT_SECONDS = 0.01
+_SLICE_SECONDS = 0.25
+_DECODE_SECONDS = 1.0
+_OVERLAP = 0.75  # of a tile's side is new with each tile: diffusers blends the other quarter
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a plan needs, in bytes of the device unless said otherwise.
+
+    `weights`: the UNet's resident units, its slots and the rest, and adapters. `activations`: the most that one step holds
+    beside them. `decode`: the VAE's decoder and the most that decoding one tile holds. `context`: what CUDA and its libraries
+    take. `peak` = context + weights + the larger of activations and decode. `bytes_per_step` go over the bus in each step;
+    `host` lies in host memory all the time: streamed units and the VAE.
+    """
+
+    weights: int
+    activations: int
+    decode: int
+    context: int
+    peak: int
+    bytes_per_step: int
+    host: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where weights lie and how work is cut. `resident` names the units that stay on the device, {"all"} means every one.
+
+    `prefetch` is the number of slots on the device through which streamed units pass; with `split_guidance` each unit runs
+    once for each guidance pass while it is there; `weights` is "native" or "int8"; `vae_tile` in pixels, 0 = the whole.
+    """
+
+    name: str
+    resident: frozenset[str]
+    streamed: bool
+    split_guidance: bool
+    vae_tile: int
+    attention_slices: bool
+    estimate: Estimate
+    prefetch: int = SLOTS
+    weights: str = "native"
+
+    def describe(self) -> str:
+        """One paragraph with the numbers."""
+        need = self.estimate
+        if not self.streamed:
+            place = "all weights stay on the device"
+        else:
+            place = (
+                f"{len(self.resident)} units stay on the device, the others pass through {self.prefetch} slots "
+                f"({gib(need.bytes_per_step)} a step)"
+            )
+        cuts = [
+            "guidance passes one after the other" if self.split_guidance else "",
+            f"decoding in tiles of {self.vae_tile} pixels" if self.vae_tile else "decoding as a whole",
+            "attention in slices" if self.attention_slices else "",
+            "int8 weights, which change the picture" if self.weights == "int8" else "",
+        ]
+        return (
+            f"plan {self.name}: {place}, {', '.join(cut for cut in cuts if cut)}; predicted peak {gib(need.peak)} "
+            f"= {parts(need)}; {gib(need.host)} of host memory hold the rest"
+        )
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Sizes of one model in bytes.
+
+    `units`: streaming units in the order in which they run; `units_int8` the same with int8 weights; `rest` what is in no
+    unit; `vae` the whole VAE, `decoder` the part that decodes; `addons` adapters and ControlNets; `context` see Estimate.
+    `activations(width, height, passes, split, slices)` and `decoding(width, height, tile)` say what work holds at its peak
+    beside weights; `passes` counts pictures times guidance passes.
+    """
+
+    units: Mapping[str, int]
+    rest: int
+    vae: int
+    decoder: int
+    activations: Callable[[int, int, int, bool, bool], int] = field(compare=False)
+    decoding: Callable[[int, int, int], int] = field(compare=False)
+    context: int = 0
+    addons: int = 0
+    units_int8: Mapping[str, int] = field(default_factory=dict)
+    config: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What the plan is for: a model, a size, and how many passes a step has."""
+
+    profile: Profile
+    width: int
+    height: int
+    guidance: bool
+    weights: str = "native"
+    pictures: int = 1
+
+    @property
+    def units(self) -> Mapping[str, int]:
+        return self.profile.units if self.weights == "native" else self.profile.units_int8
+
+    @property
+    def tiles(self) -> tuple[int, ...]:
+        return tuple(tile for tile in TILES if tile < max(self.width, self.height))
+
+    def fixed(self, split: bool, slices: bool, tile: int) -> int:
+        """Bytes that are needed beside the units."""
+        work = max(self.activations(split, slices), self.decode(tile))
+        return self.profile.context + self.profile.rest + self.profile.addons + work
+
+    def activations(self, split: bool, slices: bool) -> int:
+        passes = self.pictures * (2 if self.guidance else 1)
+        return self.profile.activations(self.width, self.height, passes, split, slices)
+
+    def decode(self, tile: int) -> int:
+        return self.profile.decoder + self.profile.decoding(self.width, self.height, tile)
+
+    def plan(self, name: str, resident: frozenset[str], split: bool, slices: bool, tile: int) -> Plan:
+        """The plan with its estimate."""
+        everything = ALL in resident
+        away = {} if everything else {unit: size for unit, size in self.units.items() if unit not in resident}
+        slots = SLOTS * max(away.values(), default=0)
+        there = sum(self.units.values()) - sum(away.values())
+        weights = there + slots + self.profile.rest + self.profile.addons
+        activations, decode = self.activations(split, slices), self.decode(tile)
+        context = self.profile.context
+        estimate = Estimate(
+            weights=weights,
+            activations=activations,
+            decode=decode,
+            context=context,
+            peak=context + weights + max(activations, decode),
+            bytes_per_step=sum(away.values()),
+            host=sum(away.values()) + self.profile.vae,
+        )
+        return Plan(name, resident, not everything, split, tile, slices, estimate, SLOTS, self.weights)
+
+
+def choose(
+    profile: Profile,
+    budget: int | None,
+    width: int,
+    height: int,
+    *,
+    guidance: bool,
+    name: str = "auto",
+    pictures: int = 1,
+) -> Plan:
+    """The least slow plan of that name whose predicted peak is at most `budget` bytes (None: no bound).
+
+    `name` is one of NAMES; with "+int8" behind it the weights are stored in 8 bits, which changes the picture and is never
+    chosen otherwise. Raises BadInputError for other names, NoRoomError with the numbers of the smallest plan.
+    """
+    base = name.removesuffix(INT8)
+    if base not in NAMES:
+        found = repr(name)
+        raise BadInputError("--plan", expected=f"one of: {', '.join(NAMES)}", found=found, fix="Type --plan auto.")
+    job = _Job(profile, width, height, guidance, "native" if base == name else "int8", pictures)
+    if job.weights == "int8" and not profile.units_int8:
+        raise BadInputError("--plan", expected="a UNet with int8 sizes", found=repr(name), fix=f"Type --plan {base}.")
+    for cuts in _cuts(job, base):
+        fitting = [plan for plan in _candidates(job, base, budget, cuts) if budget is None or plan.estimate.peak <= budget]
+        if fitting:
+            # min keeps the first of equals: whole pictures before tiles.
+            return min(fitting, key=lambda plan: _seconds(plan, job))
+    assert budget is not None  # without a bound every candidate fits
+    raise _no_room(job, base, budget)
+
+
+def tighter(plan: Plan, profile: Profile, width: int, height: int, guidance: bool, pictures: int = 1) -> Plan | None:
+    """The next smaller plan after one that ran out of memory: smaller tiles, then half of what is resident, then split
+    guidance, then attention slices; None when nothing is left."""
+    job = _Job(profile, width, height, guidance, plan.weights, pictures)
+    for tile in job.tiles:
+        smaller = tile and (tile < plan.vae_tile or not plan.vae_tile)
+        if smaller and job.decode(tile) < job.decode(plan.vae_tile):
+            return job.plan(plan.name, plan.resident, plan.split_guidance, plan.attention_slices, tile)
+    if plan.resident:
+        there = sum(size for unit, size in job.units.items() if ALL in plan.resident or unit in plan.resident)
+        resident = _fill(job.units, there // 2)
+        return job.plan(plan.name, resident, plan.split_guidance, plan.attention_slices, plan.vae_tile)
+    for split, slices in _harder(plan, job):
+        if job.activations(split, slices) < plan.estimate.activations:
+            return job.plan(plan.name, plan.resident, split, slices, plan.vae_tile)
+    return None
+
+
+def every(profile: Profile, budget: int | None, width: int, height: int, *, guidance: bool) -> list[Plan | NoRoomError]:
+    """Each named plan for that budget, or why there is none; with int8 where the profile knows its sizes."""
+    names = [*NAMES[1:], *(f"{name}{INT8}" for name in NAMES[1:] if profile.units_int8)]
+    found: list[Plan | NoRoomError] = []
+    for name in names:
+        try:
+            found.append(choose(profile, budget, width, height, guidance=guidance, name=name))
+        except NoRoomError as error:
+            found.append(error)
+    return found
+
+
+def gib(size: float) -> str:
+    """Bytes as text with a unit."""
+    return f"{size / 2**30:.2f} GiB" if size >= 2**27 else f"{size / 2**20:.1f} MiB"
+
+
+def parts(need: Estimate) -> str:
+    """What a peak is made of, as text."""
+    work = "activations" if need.activations >= need.decode else "decoding"
+    sizes = f"weights {gib(need.weights)} + {work} {gib(max(need.activations, need.decode))}"
+    return f"{sizes} + context {gib(need.context)}" if need.context else sizes
+
+
+def _cuts(job: _Job, base: str) -> Iterator[list[tuple[bool, bool]]]:
+    """Ways to cut a step (split guidance, attention slices), in groups: a later one only where the earlier cannot fit.
+
+    Each costs a run of the shapes, and those beside the first matter only where memory is short.
+    """
+    if base == "smallest":
+        yield [min(_all_cuts(job), key=lambda cut: job.activations(*cut))]
+        return
+    splits = [False, True] if job.guidance else [False]
+    yield [(split, False) for split in splits]
+    yield [(split, True) for split in splits]
+
+
+def _all_cuts(job: _Job) -> list[tuple[bool, bool]]:
+    return [(split, slices) for slices in (False, True) for split in ((True, False) if job.guidance else (False,))]
+
+
+def _candidates(job: _Job, base: str, budget: int | None, cuts: list[tuple[bool, bool]]) -> Iterator[Plan]:
+    tiles = job.tiles[-1:] if base == "smallest" else job.tiles or (0,)
+    suffix = INT8 if job.weights == "int8" else ""
+    done = False
+    for split, slices in cuts:
+        if done:
+            return  # a plan that streams nothing and cuts nothing cannot be beaten by one that cuts
+        for tile in tiles or (0,):
+            for kind in (base,) if base != "auto" else ("resident", "balanced"):
+                resident = _resident(job, kind, budget, job.fixed(split, slices, tile))
+                # What "balanced" found room for may be everything, or nothing.
+                real = "resident" if ALL in resident else "streamed" if not resident else "balanced"
+                plan = job.plan((real if base == "auto" else base) + suffix, resident, split, slices, tile)
+                done = done or (not plan.streamed and (budget is None or plan.estimate.peak <= budget))
+                yield plan
+
+
+def _resident(job: _Job, kind: str, budget: int | None, fixed: int) -> frozenset[str]:
+    if kind == "resident":
+        return frozenset({ALL})
+    if kind != "balanced":
+        return frozenset()
+    room = sum(job.units.values()) // 2 if budget is None else budget - fixed
+    return _fill(job.units, room)
+
+
+def _fill(units: Mapping[str, int], room: int) -> frozenset[str]:
+    """The units worth keeping in `room` bytes, slots included: those that leave least to stream.
+
+    A resident byte saves one byte a step whatever its unit; but the largest streamed unit sets the size of the slots, so
+    keeping all that are larger than a bound pays twice. Every bound is tried. Among equals the kept ones lie spread over
+    the order, so that a copy has a resident unit's work to hide behind.
+    """
+    if sum(units.values()) <= room:
+        return frozenset({ALL})
+    best: tuple[int, frozenset[str]] = (0, frozenset())
+    spread = _spread(units)
+    for bound in sorted(set(units.values())):
+        kept = {unit for unit, size in units.items() if size > bound}
+        left = room - SLOTS * bound - sum(units[unit] for unit in kept)
+        if left < 0:
+            continue
+        for unit in spread:
+            if unit not in kept and units[unit] <= left:
+                kept.add(unit)
+                left -= units[unit]
+        best = max(best, (sum(units[unit] for unit in kept), frozenset(kept)), key=lambda one: one[0])
+    return best[1]
+
+
+def _spread(units: Mapping[str, int]) -> list[str]:
+    """Largest first; equals in the order of their place's reversed bits, whose beginnings are evenly spread."""
+    width = max(1, (len(units) - 1).bit_length())
+    place = {unit: int(f"{number:0{width}b}"[::-1], 2) for number, unit in enumerate(units)}
+    return sorted(units, key=lambda unit: (-units[unit], place[unit]))
+
+
+def _seconds(plan: Plan, job: _Job) -> float:
+    """Seconds a picture that a plan costs beside one that cuts and streams nothing; see the assumptions above."""
+    step = plan.estimate.bytes_per_step / _BUS
+    step += _SPLIT_SECONDS * plan.split_guidance + _SLICE_SECONDS * plan.attention_slices
+    return _STEPS * step + _DECODE_SECONDS * (_tiled_pixels(plan.vae_tile, job.width, job.height) - 1)
+
+
+def _tiled_pixels(tile: int, width: int, height: int) -> float:
+    """Pixels that are decoded for each one of the picture; more than 1 because tiles overlap."""
+    if not tile:
+        return 1.0
+    across, down = (sum(min(tile, side - at) for at in _starts(side, tile)) for side in (width, height))
+    return across * down / (width * height)
+
+
+def _starts(side: int, tile: int) -> range:
+    return range(0, side, math.floor(tile * _OVERLAP))
+
+
+def _harder(plan: Plan, job: _Job) -> Iterator[tuple[bool, bool]]:
+    if job.guidance and not plan.split_guidance:
+        yield True, plan.attention_slices
+    if not plan.attention_slices:
+        yield plan.split_guidance or job.guidance, True
+
+
+def _no_room(job: _Job, base: str, budget: int) -> NoRoomError:
+    # Asking for a named plan must not hide that another one would fit.
+    smallest = _smallest(job)
+    named = base not in ("auto", "smallest") and smallest.estimate.peak <= budget
+    least = min(_candidates(job, base, budget, _all_cuts(job)), key=lambda p: p.estimate.peak) if named else smallest
+    need = least.estimate
+    # Rounded up: the number that is told has to work when it is typed.
+    enough = f"{math.ceil(need.peak / 2**30 * 100) / 100:.2f}GiB"
+    ways = ["--plan auto"] if named else []
+    ways += [f"--vram-budget {enough}", *_smaller_sizes(job, budget)]
+    return NoRoomError(
+        "video memory" if job.profile.context else "memory",
+        expected=f"at least {gib(need.peak)} for plan {least.name} at {job.width}x{job.height} ({parts(need)})",
+        found=f"a budget of {gib(budget)}",
+        fix=f"Type {' or '.join(ways)}.",
+    )
+
+
+def _smallest(job: _Job) -> Plan:
+    return next(_candidates(job, "smallest", None, next(_cuts(job, "smallest"))))
+
+
+def _smaller_sizes(job: _Job, budget: int) -> list[str]:
+    for share in (0.75, 0.5):
+        width, height = (max(64, int(side * share) // 64 * 64) for side in (job.width, job.height))
+        if _smallest(dataclasses.replace(job, width=width, height=height)).estimate.peak <= budget:
+            return [f"--size {width}x{height}"]
+    return []
