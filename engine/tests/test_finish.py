@@ -21,7 +21,7 @@ def speckled(image: Image.Image, spread: int) -> Image.Image:
     return ImageChops.add(image, Image.merge("RGB", [noise] * 3), 1, -128)
 
 
-def drawing(paper: "tuple[int, int, int]" = PAPER) -> Image.Image:
+def drawing(paper: tuple[int, int, int] = PAPER) -> Image.Image:
     image = Image.new("RGB", (200, 160), paper)
     ImageDraw.Draw(image).rectangle((60, 50, 139, 109), fill=PART)
     return image
@@ -97,12 +97,12 @@ def test_a_picture_without_a_paper_is_not_cleaned() -> None:
 
 
 @pytest.mark.parametrize("paper", [(255, 255, 255), (0, 0, 0), (28, 66, 118), PAPER])
-def test_the_paper_is_found_at_the_borders(paper: "tuple[int, int, int]") -> None:
+def test_the_paper_is_found_at_the_borders(paper: tuple[int, int, int]) -> None:
     assert paper_of(drawing(paper)) == paper
 
 
 @pytest.mark.parametrize("size", [(64, 64), (65, 1000), (1, 1), (3, 7), (257, 511)])
-def test_any_size(size: "tuple[int, int]") -> None:
+def test_any_size(size: tuple[int, int]) -> None:
     assert finish(Image.new("RGB", size, PAPER), style=True, sharpen=2.0).size == size
 
 

@@ -203,7 +203,7 @@ def test_what_cannot_be_read_is_told(text: str, told: str) -> None:
         {"product": "pump", "parts": (Piece("gear"), Piece("Gear"))},
     ],
 )
-def test_what_no_text_can_say_is_refused(fields: "dict[str, object]") -> None:
+def test_what_no_text_can_say_is_refused(fields: dict[str, object]) -> None:
     with pytest.raises(BadInputError):
         Disassembly(**fields)  # type: ignore[arg-type]
 

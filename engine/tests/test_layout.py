@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from itertools import combinations
 from random import Random
-from typing import List
 
 import pytest
 
@@ -26,7 +25,7 @@ LAYOUTS = [
 ]
 
 
-def some_items(rng: Random, count: int) -> List[Item]:
+def some_items(rng: Random, count: int) -> list[Item]:
     return [
         Item(
             aspect=rng.choice((0.15, 0.36, 0.5, 1.0, 1.25, 1.55)),
@@ -39,10 +38,10 @@ def some_items(rng: Random, count: int) -> List[Item]:
     ]
 
 
-def assert_sound(sheet: Sheet, size: "tuple[int, int]", items: List[Item]) -> None:
+def assert_sound(sheet: Sheet, size: tuple[int, int], items: list[Item]) -> None:
     picture = Box(0, 0, *size)
     assert len(sheet.slots) == len(items)
-    for slot, item in zip(sheet.slots, items):
+    for slot, item in zip(sheet.slots, items, strict=False):
         shape = 1 / item.aspect if slot.turned else item.aspect
         assert all(unit.width / unit.height == pytest.approx(shape, rel=1e-3) for unit in slot.units)
     taken = [sheet.caption, *([sheet.title] if sheet.title else [])]
@@ -67,7 +66,7 @@ def assert_sound(sheet: Sheet, size: "tuple[int, int]", items: List[Item]) -> No
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("style", "arrangement"), LAYOUTS)
 def test_nothing_overlaps_and_nothing_leaves_the_picture(
-    style: str, arrangement: "str | None", size: "tuple[int, int]"
+    style: str, arrangement: str | None, size: tuple[int, int]
 ) -> None:
     rng = Random(f"{style}{arrangement}{size}")
     for count in (1, 2, 3, 5, 7, 8, 12, 19, 48):
@@ -80,7 +79,7 @@ def test_nothing_overlaps_and_nothing_leaves_the_picture(
 
 
 @pytest.mark.parametrize(("style", "arrangement"), LAYOUTS)
-def test_labels_are_there_where_there_is_room(style: str, arrangement: "str | None") -> None:
+def test_labels_are_there_where_there_is_room(style: str, arrangement: str | None) -> None:
     items = [Item(1.0, label_em=5.0)] * 9
     assert all(slot.label for slot in plan(style, arrangement, items, (1024, 1024), labels=True).slots)
     assert not any(slot.label for slot in plan(style, arrangement, items, (1024, 1024)).slots)

@@ -65,7 +65,7 @@ _FRAGMENTS = st.sampled_from(
 PROMPTS = st.lists(_FRAGMENTS | st.text(max_size=4), max_size=14).map(" ".join) | st.text(max_size=60)
 
 
-def rules(text: str) -> "list[str]":
+def rules(text: str) -> list[str]:
     return [finding.rule for finding in lint(text)]
 
 

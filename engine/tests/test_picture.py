@@ -14,11 +14,11 @@ from nano_banana.request import Request
 LIST = "dryer: motor, housing, 4 screws, cable"
 
 
-def draw(words: str, seed: int = 1, size: "tuple[int, int]" = (200, 200)) -> Image.Image:
+def draw(words: str, seed: int = 1, size: tuple[int, int] = (200, 200)) -> Image.Image:
     return backends.get("preview").generate(Request(words, *size, seed))
 
 
-def dominant(image: Image.Image) -> "tuple[int, int, int]":
+def dominant(image: Image.Image) -> tuple[int, int, int]:
     colours = image.getcolors(maxcolors=image.width * image.height)
     assert colours
     return max(colours)[1]
@@ -42,7 +42,7 @@ def test_seed_prompt_and_style_change_the_picture(style: str) -> None:
 
 @pytest.mark.parametrize("style", ["knolling", "exploded view", "technical schematic"])
 @pytest.mark.parametrize("size", [(64, 64), (300, 200), (200, 300), (400, 64)])
-def test_picture_is_neither_blank_nor_black(style: str, size: "tuple[int, int]") -> None:
+def test_picture_is_neither_blank_nor_black(style: str, size: tuple[int, int]) -> None:
     picture = draw(f"{style} {LIST}, white background", size=size)
     assert (picture.size, picture.mode) == (size, "RGB")
     grey = ImageStat.Stat(picture.convert("L"))

@@ -21,7 +21,7 @@ from nano_banana.pictures import BLURRED_BELOW, open_picture, sharpness
 from nano_banana.request import Request
 
 
-def crisp(size: "tuple[int, int]" = (96, 80)) -> Image.Image:
+def crisp(size: tuple[int, int] = (96, 80)) -> Image.Image:
     image = Image.new("RGB", size, "white")
     for x in range(8, size[0] - 8, 12):
         ImageDraw.Draw(image).rectangle((x, 8, x + 5, size[1] - 8), fill=(200, 40, 30))
@@ -122,7 +122,7 @@ def test_a_file_that_is_too_long_is_not_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("orientation", "size"), [(1, (96, 80)), (3, (96, 80)), (6, (80, 96)), (8, (80, 96))])
-def test_exif_orientation(orientation: int, size: "tuple[int, int]") -> None:
+def test_exif_orientation(orientation: int, size: tuple[int, int]) -> None:
     image = crisp()
     image.paste((0, 0, 255), (0, 0, 30, 30))
     exif = Image.Exif()
@@ -205,7 +205,7 @@ _SEEDS += [encoded(crisp(), "WEBP")] if features.check("webp") else []
 @given(
     st.sampled_from(_SEEDS), st.lists(st.tuples(st.integers(8, 4000), st.binary(min_size=1, max_size=4)), max_size=6)
 )
-def test_damaged_files_are_opened_or_refused(data: bytes, damage: "list[tuple[int, bytes]]") -> None:
+def test_damaged_files_are_opened_or_refused(data: bytes, damage: list[tuple[int, bytes]]) -> None:
     spoilt = bytearray(data)
     for at, new in damage:
         spoilt[at % len(spoilt) : at % len(spoilt) + len(new)] = new

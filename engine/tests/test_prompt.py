@@ -62,7 +62,7 @@ def test_style_and_product(text: str, style: str, product: str) -> None:
         ("x: Dichtung, Größe, \u8f6e", [("Dichtung", 1), ("Größe", 1), ("\u8f6e", 1)]),
     ],
 )
-def test_named_parts(text: str, parts: "list[tuple[str, int]]") -> None:
+def test_named_parts(text: str, parts: list[tuple[str, int]]) -> None:
     assert [(part.name, part.count) for part in prompt.parse(text, 0).parts] == parts
 
 
@@ -99,7 +99,7 @@ def test_with_a_list_the_seed_changes_no_part() -> None:
         ("", "generic", None),
     ],
 )
-def test_shape_and_material_by_name(name: str, kind: str, material: "str | None") -> None:
+def test_shape_and_material_by_name(name: str, kind: str, material: str | None) -> None:
     assert (prompt.kind_of(name), prompt.material_of(name)) == (kind, material)
 
 
@@ -116,7 +116,7 @@ def test_shape_and_material_by_name(name: str, kind: str, material: "str | None"
         ("tight spacing", None),
     ],
 )
-def test_spacing_has_units(words: str, millimetres: "float | None") -> None:
+def test_spacing_has_units(words: str, millimetres: float | None) -> None:
     assert prompt.parse(f"pump, {words}", 0).spacing_mm == millimetres
 
 
@@ -146,7 +146,7 @@ def test_label_wish(words: str, labels: bool) -> None:
         ("knolling", None),
     ],
 )
-def test_arrangement_words(words: str, arrangement: "str | None") -> None:
+def test_arrangement_words(words: str, arrangement: str | None) -> None:
     assert prompt.parse(f"pump, {words}", 0).arrangement == arrangement
 
 

@@ -22,7 +22,7 @@ WHITE = (255, 255, 255)
 DARK = (70, 80, 90)
 
 
-def discs(*circles: "tuple[float, float, float]", size: int = 512, scale: int = 1) -> Image.Image:
+def discs(*circles: tuple[float, float, float], size: int = 512, scale: int = 1) -> Image.Image:
     """Dark discs (centre x, y, radius) on white."""
     image = Image.new("RGB", (size * scale, size * scale), WHITE)
     draw = ImageDraw.Draw(image)
@@ -134,7 +134,7 @@ def test_swapped_channels_are_far_away() -> None:
     ("fill", "black", "blank"),
     [((0, 0, 0), True, True), ((9, 9, 9), True, True), (WHITE, False, True), ((20, 30, 90), False, True)],
 )
-def test_black_and_blank(fill: "tuple[int, int, int]", black: bool, blank: bool) -> None:
+def test_black_and_blank(fill: tuple[int, int, int], black: bool, blank: bool) -> None:
     found = quality.measure(Image.new("RGB", (128, 128), fill))
     assert (found.black, found.blank) == (black, blank)
     assert (found.parts, found.blur, found.label_contrast) == (0, 0.0, None)
@@ -191,7 +191,7 @@ def test_contrast_is_wcags() -> None:
 @pytest.mark.parametrize(
     ("ink", "paper"), [((119, 119, 119), WHITE), ((0, 0, 0), WHITE), ((230, 230, 230), (28, 66, 118))]
 )
-def test_contrast_of_drawn_labels(ink: "tuple[int, int, int]", paper: "tuple[int, int, int]") -> None:
+def test_contrast_of_drawn_labels(ink: tuple[int, int, int], paper: tuple[int, int, int]) -> None:
     image = Image.new("RGB", (512, 512), paper)
     draw = ImageDraw.Draw(image)
     draw.rectangle((100, 100, 300, 300), fill=(150, 90, 60))

@@ -4,16 +4,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import NamedTuple, Optional, Sequence, Tuple, Union
+from typing import NamedTuple
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps
 
 from nano_banana.vocabulary import Colour
 
 # Paper, ink, line width in tile pixels.
-Lines = Tuple[Colour, Colour, float]
+Lines = tuple[Colour, Colour, float]
 
 
 class Grid(NamedTuple):
@@ -23,10 +24,10 @@ class Grid(NamedTuple):
     left: int
     top: int
 
-    def point(self, at: Tuple[float, float]) -> Tuple[float, float]:
+    def point(self, at: tuple[float, float]) -> tuple[float, float]:
         return at[0] * self.scale - self.left, at[1] * self.scale - self.top
 
-    def box(self, bounds: Tuple[float, float, float, float]) -> Tuple[float, float, float, float]:
+    def box(self, bounds: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
         return (*self.point(bounds[:2]), *self.point(bounds[2:]))
 
 
@@ -67,7 +68,7 @@ class Rect:
 class Polygon:
     """Corners in tile heights."""
 
-    points: Tuple[Tuple[float, float], ...]
+    points: tuple[tuple[float, float], ...]
 
     def paint(self, draw: ImageDraw.ImageDraw, grid: Grid, value: int) -> None:
         draw.polygon([grid.point(p) for p in self.points], fill=value)
@@ -77,7 +78,7 @@ class Polygon:
 class Stroke:
     """A thick line with round ends and joints; points and width in tile heights."""
 
-    points: Tuple[Tuple[float, float], ...]
+    points: tuple[tuple[float, float], ...]
     width: float
 
     def paint(self, draw: ImageDraw.ImageDraw, grid: Grid, value: int) -> None:
@@ -89,10 +90,10 @@ class Stroke:
             draw.ellipse((x - r, y - r, x + r, y + r), fill=value)
 
 
-Shape = Union[Ellipse, Rect, Polygon, Stroke]
+Shape = Ellipse | Rect | Polygon | Stroke
 
 
-def _bounds(shape: Shape) -> Tuple[float, float, float, float]:
+def _bounds(shape: Shape) -> tuple[float, float, float, float]:
     if isinstance(shape, Ellipse):
         return shape.cx - shape.rx, shape.cy - shape.ry, shape.cx + shape.rx, shape.cy + shape.ry
     if isinstance(shape, Rect):
@@ -104,7 +105,7 @@ def _bounds(shape: Shape) -> Tuple[float, float, float, float]:
 
 def mix(one: Colour, other: Colour, share: float) -> Colour:
     """`share` of the other colour in the one."""
-    r, g, b = (round(p + (q - p) * share) for p, q in zip(one, other))
+    r, g, b = (round(p + (q - p) * share) for p, q in zip(one, other, strict=False))
     return r, g, b
 
 
@@ -124,7 +125,7 @@ class Brush:
     With `lines` set, fills become paper with an outline in `ink`: what lies on top hides what is below.
     """
 
-    def __init__(self, width: int, height: int, rng: Random, lines: Optional[Lines] = None) -> None:
+    def __init__(self, width: int, height: int, rng: Random, lines: Lines | None = None) -> None:
         self.image = Image.new("RGBA", (width, height))
         self.scale = float(height)
         self.aspect = width / height
@@ -133,7 +134,7 @@ class Brush:
 
     def fill(
         self,
-        shape: Union[Shape, Sequence[Shape]],
+        shape: Shape | Sequence[Shape],
         colour: Colour,
         holes: Sequence[Shape] = (),
         shade: str = "flat",
@@ -157,7 +158,7 @@ class Brush:
         if holes:
             self._open(holes)
 
-    def _cutting(self, shapes: Sequence[Shape], pad: int) -> Tuple[int, int, int, int]:
+    def _cutting(self, shapes: Sequence[Shape], pad: int) -> tuple[int, int, int, int]:
         """The pixels that a body needs with some room around, which may lie outside the tile."""
         bounds = [_bounds(shape) for shape in shapes]
         return (
@@ -167,7 +168,7 @@ class Brush:
             math.ceil(max(b[3] for b in bounds) * self.scale) + pad,
         )
 
-    def _mask(self, shapes: Sequence[Shape], holes: Sequence[Shape], cutting: Tuple[int, int, int, int]) -> Image.Image:
+    def _mask(self, shapes: Sequence[Shape], holes: Sequence[Shape], cutting: tuple[int, int, int, int]) -> Image.Image:
         left, top, right, bottom = cutting
         mask = Image.new("L", (right - left, bottom - top))
         draw = ImageDraw.Draw(mask)
@@ -189,7 +190,7 @@ class Brush:
             tone = ImageChops.subtract(tone, ImageChops.subtract(down, up, scale=2.6))
         return ImageOps.colorize(tone, black=darker(colour, 0.72), white=lighter(colour, 0.8), mid=colour)
 
-    def _outline(self, mask: Image.Image, cutting: Tuple[int, int, int, int]) -> None:
+    def _outline(self, mask: Image.Image, cutting: tuple[int, int, int, int]) -> None:
         assert self.lines is not None
         paper, ink, width = self.lines
         self.image.paste(ink, cutting[:2], mask)
@@ -203,7 +204,7 @@ class Brush:
         self.image.putalpha(alpha)
 
 
-def _tone(shade: str, size: Tuple[int, int]) -> Image.Image:
+def _tone(shade: str, size: tuple[int, int]) -> Image.Image:
     """Brightness over a body of `size` pixels, 128 in the middle."""
     down = Image.linear_gradient("L")
     if shade == "dome":

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import List, Sequence, Tuple
 
-Point = Tuple[float, float]
+Point = tuple[float, float]
 # An unturned unit is preferred unless turning makes it this much larger in area.
 _TURN_GAIN = 1.25
 
@@ -64,13 +64,13 @@ def hull(boxes: Sequence[Box]) -> Box:
     return Box(min(b.x0 for b in boxes), min(b.y0 for b in boxes), max(b.x1 for b in boxes), max(b.y1 for b in boxes))
 
 
-def grid(area: Box, count: int, columns: int, gap: float) -> List[Box]:
+def grid(area: Box, count: int, columns: int, gap: float) -> list[Box]:
     """`count` equal cells row by row, the last row centred; a gap never takes more room than a cell."""
     rows = math.ceil(count / columns)
     return _lattice(area, count, columns, min(gap, area.width / columns / 2), min(gap, area.height / rows / 2))
 
 
-def _lattice(area: Box, count: int, columns: int, gap_x: float, gap_y: float) -> List[Box]:
+def _lattice(area: Box, count: int, columns: int, gap_x: float, gap_y: float) -> list[Box]:
     rows = math.ceil(count / columns)
     width, height = (area.width + gap_x) / columns, (area.height + gap_y) / rows
     cells = []
@@ -86,14 +86,14 @@ def _lattice(area: Box, count: int, columns: int, gap_x: float, gap_y: float) ->
 def best_columns(area: Box, count: int, gap: float, aspect: float = 1.0) -> int:
     """The number of grid columns that gives things of this aspect the most room; ties prefer full rows."""
 
-    def score(columns: int) -> Tuple[float, int]:
+    def score(columns: int) -> tuple[float, int]:
         cell = grid(area, count, columns, gap)[0]
         return round(min(cell.width, cell.height * aspect), 3), -((-count) % columns)
 
     return max(range(1, count + 1), key=score)
 
 
-def treemap(area: Box, weights: Sequence[float]) -> List[Box]:
+def treemap(area: Box, weights: Sequence[float]) -> list[Box]:
     """Divide `area` completely into boxes of sizes in proportion to positive weights, as square as they can be.
 
     The squarified map of Bruls, Huizing and van Wijk; largest first from the top left.
@@ -101,7 +101,7 @@ def treemap(area: Box, weights: Sequence[float]) -> List[Box]:
     order = sorted(range(len(weights)), key=lambda i: -weights[i])
     scale = area.width * area.height / sum(weights)
     left = [(i, weights[i] * scale) for i in order]
-    boxes: List[Box] = [area] * len(weights)
+    boxes: list[Box] = [area] * len(weights)
     while left:
         side = min(area.width, area.height)
         take = 1
@@ -112,13 +112,13 @@ def treemap(area: Box, weights: Sequence[float]) -> List[Box]:
     return boxes
 
 
-def _worst(strip: Sequence[Tuple[int, float]], side: float) -> float:
+def _worst(strip: Sequence[tuple[int, float]], side: float) -> float:
     total = sum(size for _, size in strip)
     thickness = total / side
     return max(max(thickness**2 / size, size / thickness**2) for _, size in strip)
 
 
-def _lay_strip(area: Box, strip: Sequence[Tuple[int, float]], boxes: List[Box]) -> Box:
+def _lay_strip(area: Box, strip: Sequence[tuple[int, float]], boxes: list[Box]) -> Box:
     """Put a strip along the shorter side of `area`; returns what remains."""
     total = sum(size for _, size in strip)
     upright = area.width >= area.height
@@ -135,7 +135,7 @@ def _lay_strip(area: Box, strip: Sequence[Tuple[int, float]], boxes: List[Box]) 
     return Box(area.x0, min(area.y0 + thickness, area.y1), area.x1, area.y1)
 
 
-def rings(area: Box, count: int) -> List[Box]:
+def rings(area: Box, count: int) -> list[Box]:
     """One box in the middle, then rings of 6, 12, 18 ... around it, stretched to the area's shape."""
     needed = 0
     while 1 + 3 * needed * (needed + 1) < count:
@@ -143,7 +143,7 @@ def rings(area: Box, count: int) -> List[Box]:
     # In units where neighbours are 1 apart, boxes of 1/sqrt(2) cannot meet whichever way they lie.
     side = 0.7
     reach = needed + side / 2
-    centres: List[Point] = [(0.0, 0.0)]
+    centres: list[Point] = [(0.0, 0.0)]
     for ring in range(1, needed + 1):
         # Evenly filled rings look calmer than full inner ones and a rest outside.
         share = math.ceil((count - 1) * ring / (needed * (needed + 1) / 2))
@@ -160,9 +160,9 @@ def rings(area: Box, count: int) -> List[Box]:
     ]
 
 
-def fit_units(area: Box, aspect: float, count: int, gap: float, turnable: bool) -> Tuple[Tuple[Box, ...], bool]:
+def fit_units(area: Box, aspect: float, count: int, gap: float, turnable: bool) -> tuple[tuple[Box, ...], bool]:
     """The largest `count` equal boxes of that aspect in neat rows, centred; and whether they are turned."""
-    best: Tuple[float, Box, int, float, bool] = (-1.0, area, 1, 0.0, False)
+    best: tuple[float, Box, int, float, bool] = (-1.0, area, 1, 0.0, False)
     cx, cy = area.centre
     narrowest = min(area.width, area.height)
     for turned in (False, True) if turnable else (False,):

@@ -7,8 +7,8 @@ Whatever the counts and sizes, no unit, label or caption overlaps another or lea
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import List, Optional, Sequence, Tuple
 
 from nano_banana.geometry import Box, Point, best_columns, fit_units, grid, hull, rings, treemap
 from nano_banana.phrases import EXPLODED, SCHEMATIC
@@ -44,9 +44,9 @@ class Slot:
     """
 
     cell: Box
-    units: Tuple[Box, ...]
+    units: tuple[Box, ...]
     turned: bool = False
-    label: Optional[Box] = None
+    label: Box | None = None
     align: str = "middle"
     dimension: float = 0.0
 
@@ -60,9 +60,9 @@ class Slot:
 class Sheet:
     """A whole picture: slots in the order of the items, axes of an exploded view, the footer's two texts."""
 
-    slots: Tuple[Slot, ...]
-    axes: Tuple[Tuple[Point, Point], ...]
-    title: Optional[Box]
+    slots: tuple[Slot, ...]
+    axes: tuple[tuple[Point, Point], ...]
+    title: Box | None
     caption: Box
     font: int
 
@@ -75,18 +75,18 @@ class _Frame:
     gap: float
     font: int
     labels: bool
-    flip: Tuple[bool, bool]
+    flip: tuple[bool, bool]
 
 
 def plan(
     style: str,
-    arrangement: Optional[str],
+    arrangement: str | None,
     items: Sequence[Item],
-    size: Tuple[int, int],
+    size: tuple[int, int],
     *,
-    spacing_mm: Optional[float] = None,
+    spacing_mm: float | None = None,
     labels: bool = False,
-    flip: Tuple[bool, bool] = (False, False),
+    flip: tuple[bool, bool] = (False, False),
 ) -> Sheet:
     """Place at least one item on a sheet of `size` pixels; labels are left out where nobody could read them.
 
@@ -101,13 +101,13 @@ def plan(
     gap = _gap(spacing_mm, body, max(width, height), len(items))
     titled = labels and min(width, height) >= MIN_LABELLED
     fonts = [max(MIN_FONT, round(base * share)) for share in (1, 0.86, 0.74)] if titled else []
-    slots: List[Slot] = []
-    axes: List[Tuple[Point, Point]] = []
+    slots: list[Slot] = []
+    axes: list[tuple[Point, Point]] = []
     for font in [*fonts, 0]:
         frame = _Frame(body, gap, font or base, font > 0, flip)
         slots, axes = _place(style, arrangement, items, frame)
         strict = font != (fonts[-1] if fonts else 0)
-        if font and all(_readable(s, i, font, strict) for s, i in zip(slots, items)):
+        if font and all(_readable(s, i, font, strict) for s, i in zip(slots, items, strict=False)):
             break
     return Sheet(
         slots=tuple(slots),
@@ -123,7 +123,7 @@ def lines_needed(label_em: float, font: int, width: float) -> int:
     return 1 if label_em * font * 1.06 <= width else 2
 
 
-def _gap(spacing_mm: Optional[float], body: Box, longer_side: int, count: int) -> float:
+def _gap(spacing_mm: float | None, body: Box, longer_side: int, count: int) -> float:
     """The gap between cells in pixels, never so large that little is left for the parts."""
     pitch = math.sqrt(body.width * body.height / count)
     narrowest = min(body.width, body.height)
@@ -142,8 +142,8 @@ def _readable(slot: Slot, item: Item, font: int, strict: bool) -> bool:
 
 
 def _place(
-    style: str, arrangement: Optional[str], items: Sequence[Item], frame: _Frame
-) -> Tuple[List[Slot], List[Tuple[Point, Point]]]:
+    style: str, arrangement: str | None, items: Sequence[Item], frame: _Frame
+) -> tuple[list[Slot], list[tuple[Point, Point]]]:
     if style == EXPLODED:
         return _exploded(items, frame)
     if style == SCHEMATIC:
@@ -155,7 +155,7 @@ def _place(
     return _cells(_grid_cells(arrangement, items, frame, 1.0), items, frame), []
 
 
-def _grid_cells(arrangement: Optional[str], items: Sequence[Item], frame: _Frame, aspect: float) -> List[Box]:
+def _grid_cells(arrangement: str | None, items: Sequence[Item], frame: _Frame, aspect: float) -> list[Box]:
     count = len(items)
     if arrangement == "concentric":
         return rings(frame.body, count)
@@ -164,12 +164,12 @@ def _grid_cells(arrangement: Optional[str], items: Sequence[Item], frame: _Frame
     return grid(frame.body, count, columns, frame.gap)
 
 
-def _cells(cells: Sequence[Box], items: Sequence[Item], frame: _Frame, dimensions: bool = False) -> List[Slot]:
+def _cells(cells: Sequence[Box], items: Sequence[Item], frame: _Frame, dimensions: bool = False) -> list[Slot]:
     """Equal cells: small things stay smaller than large ones, labels of a row stand on one line."""
     heaviest = max(item.weight for item in items)
-    lines = max(lines_needed(i.label_em, frame.font, c.width) for i, c in zip(items, cells))
+    lines = max(lines_needed(i.label_em, frame.font, c.width) for i, c in zip(items, cells, strict=False))
     slots = []
-    for cell, item in zip(cells, items):
+    for cell, item in zip(cells, items, strict=False):
         label_h = frame.font * LINE * lines if frame.labels else 0.0
         strip = min(2.1 * frame.font, 0.2 * min(cell.width, cell.height)) if dimensions else 0.0
         below = min(label_h + (0.4 * frame.font if frame.labels else 0), 0.6 * cell.height)
@@ -181,10 +181,10 @@ def _cells(cells: Sequence[Box], items: Sequence[Item], frame: _Frame, dimension
     return slots
 
 
-def _free(items: Sequence[Item], frame: _Frame) -> List[Slot]:
+def _free(items: Sequence[Item], frame: _Frame) -> list[Slot]:
     """Knolling proper: a map of cells by size, flush at the outer edges, everything square to everything."""
     slots = []
-    for cell, item in zip(_map_cells(items, frame), items):
+    for cell, item in zip(_map_cells(items, frame), items, strict=False):
         label_h = 0.0
         if frame.labels:
             label_h = frame.font * LINE * lines_needed(item.label_em, frame.font, cell.width)
@@ -201,7 +201,7 @@ def _free(items: Sequence[Item], frame: _Frame) -> List[Slot]:
     return slots
 
 
-def _map_cells(items: Sequence[Item], frame: _Frame) -> List[Box]:
+def _map_cells(items: Sequence[Item], frame: _Frame) -> list[Box]:
     """The cells of the map with the gap between them, which shrinks until even the narrowest cell keeps half."""
     weights = [item.weight * item.count**0.55 for item in items]
     floor = 0.4 * sum(weights) / len(weights)
@@ -215,7 +215,7 @@ def _map_cells(items: Sequence[Item], frame: _Frame) -> List[Box]:
         gap *= 0.75
 
 
-def _mirrored(box: Box, area: Box, flip: Tuple[bool, bool]) -> Box:
+def _mirrored(box: Box, area: Box, flip: tuple[bool, bool]) -> Box:
     x0, x1, y0, y1 = box.x0, box.x1, box.y0, box.y1
     if flip[0]:
         x0, x1 = area.x0 + area.x1 - x1, area.x0 + area.x1 - x0
@@ -224,7 +224,7 @@ def _mirrored(box: Box, area: Box, flip: Tuple[bool, bool]) -> Box:
     return Box(x0, y0, x1, y1)
 
 
-def _exploded(items: Sequence[Item], frame: _Frame) -> Tuple[List[Slot], List[Tuple[Point, Point]]]:
+def _exploded(items: Sequence[Item], frame: _Frame) -> tuple[list[Slot], list[tuple[Point, Point]]]:
     """Parts one above another along upright axes, as many axes as give the parts the most room."""
     count = len(items)
     art_share = 0.5 if frame.labels else 0.9
@@ -233,7 +233,7 @@ def _exploded(items: Sequence[Item], frame: _Frame) -> Tuple[List[Slot], List[Tu
         return min(frame.body.width / columns * art_share, frame.body.height / math.ceil(count / columns) * 1.5)
 
     columns = max(range(1, count + 1), key=lambda c: (round(size_with(c), 3), -c))
-    slots: List[Slot] = []
+    slots: list[Slot] = []
     axes = []
     start = 0
     for column, area in enumerate(grid(frame.body, columns, columns, frame.gap)):
@@ -244,14 +244,14 @@ def _exploded(items: Sequence[Item], frame: _Frame) -> Tuple[List[Slot], List[Tu
     return slots, axes
 
 
-def _stack(area: Box, items: Sequence[Item], frame: _Frame, art_share: float) -> List[Slot]:
+def _stack(area: Box, items: Sequence[Item], frame: _Frame, art_share: float) -> list[Slot]:
     wishes = [min(1.5, max(0.62, math.sqrt(1.6 / item.aspect * item.weight / 1.3))) for item in items]
     gap = min(frame.gap, 0.28 * area.height / len(items))
     free = area.height - gap * (len(items) - 1)
     cx = area.centre[0]
     slots = []
     y = area.y0
-    for index, (item, wish) in enumerate(zip(items, wishes)):
+    for index, (item, wish) in enumerate(zip(items, wishes, strict=False)):
         height = free * wish / sum(wishes)
         band = Box(area.x0, y, area.x1, y + height)
         half = area.width * art_share / 2

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass
-from typing import Any, Dict, Union
+from typing import Any
 
 from PIL import Image, PngImagePlugin
 
@@ -43,14 +43,14 @@ class Metadata:
         return f"made by the {self.backend} backend with seed {self.seed}"
 
 
-def save_options(meta: Metadata, image_format: str) -> Dict[str, Any]:
+def save_options(meta: Metadata, image_format: str) -> dict[str, Any]:
     """Keyword arguments for Image.save that put `meta` into a PNG, JPEG or WEBP file."""
     if image_format == "PNG":
         return {"pnginfo": _png_text(meta)}
     return {"exif": _exif(meta)}
 
 
-def read(path: Union[str, os.PathLike[str]]) -> Metadata:
+def read(path: str | os.PathLike[str]) -> Metadata:
     """Read back what save_options wrote. Raises BadInputError when the file is no picture of this engine."""
     try:
         with Image.open(path) as image:
@@ -80,7 +80,7 @@ def _png_text(meta: Metadata) -> PngImagePlugin.PngInfo:
     return info
 
 
-def _from_png(image: Image.Image) -> Dict[str, Any]:
+def _from_png(image: Image.Image) -> dict[str, Any]:
     return {key: image.info[_KEY_PREFIX + key] for key in _FIELDS if _KEY_PREFIX + key in image.info}
 
 
@@ -93,7 +93,7 @@ def _exif(meta: Metadata) -> Image.Exif:
     return exif
 
 
-def _from_exif(image: Image.Image) -> Dict[str, Any]:
+def _from_exif(image: Image.Image) -> dict[str, Any]:
     comment = image.getexif().get_ifd(_EXIF_IFD).get(_USER_COMMENT, b"")
     if not isinstance(comment, bytes) or not comment.startswith(_ASCII):
         return {}
@@ -101,7 +101,7 @@ def _from_exif(image: Image.Image) -> Dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _not_ours(path: Union[str, os.PathLike[str]], why: str) -> BadInputError:
+def _not_ours(path: str | os.PathLike[str], why: str) -> BadInputError:
     return BadInputError(
         os.fspath(path),
         expected="a PNG, JPEG or WebP file written by this engine",

@@ -8,7 +8,7 @@ import io
 import os
 import secrets
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any
 
 from PIL import Image, features
 
@@ -39,7 +39,7 @@ def format_of(path: Path) -> str:
     return image_format
 
 
-def parse_quality(text: Optional[str], image_format: str) -> Optional[int]:
+def parse_quality(text: str | None, image_format: str) -> int | None:
     """The quality from 1 to 100 for JPEG and WEBP, None for PNG. Raises BadInputError."""
     if text is None:
         return DEFAULT_QUALITY.get(image_format)
@@ -76,9 +76,9 @@ def check_place(path: Path) -> None:
         raise _bad_place(path, f"a folder {folder} that may be written", "no permission", "Type another folder.")
 
 
-def encode(image: Image.Image, image_format: str, meta: Metadata, quality: Optional[int]) -> bytes:
+def encode(image: Image.Image, image_format: str, meta: Metadata, quality: int | None) -> bytes:
     """The finished file's bytes."""
-    options: Dict[str, Any] = save_options(meta, image_format)
+    options: dict[str, Any] = save_options(meta, image_format)
     if quality is not None:
         options["quality"] = quality
     if image_format == "JPEG":

@@ -7,7 +7,7 @@ Coordinates: y from 0 (top) to 1, x from 0 to the kind's aspect.
 from __future__ import annotations
 
 import math
-from typing import Callable, Dict, List, Sequence, Tuple
+from collections.abc import Callable, Sequence
 
 from nano_banana.brush import Brush, Ellipse, Polygon, Rect, Shape, Stroke, darker, lighter
 from nano_banana.vocabulary import MATERIALS, Colour
@@ -19,15 +19,15 @@ DARK = MATERIALS["graphite"]
 BLACK = MATERIALS["rubber"]
 
 
-def _polar(cx: float, cy: float, radius: float, turn: float) -> Tuple[float, float]:
+def _polar(cx: float, cy: float, radius: float, turn: float) -> tuple[float, float]:
     return cx + radius * math.cos(turn), cy + radius * math.sin(turn)
 
 
-def _around(count: int, start: float = 0.0) -> List[float]:
+def _around(count: int, start: float = 0.0) -> list[float]:
     return [start + 2 * math.pi * i / count for i in range(count)]
 
 
-def _dots(at: Sequence[Tuple[float, float]], radius: float) -> List[Shape]:
+def _dots(at: Sequence[tuple[float, float]], radius: float) -> list[Shape]:
     return [Ellipse(x, y, radius, radius) for x, y in at]
 
 
@@ -90,7 +90,7 @@ def pcb(b: Brush, c: Colour) -> None:
 
 
 def _chip_at(b: Brush, cx: float, cy: float, half: float) -> None:
-    pins: List[Shape] = []
+    pins: list[Shape] = []
     for i in range(8):
         at = -half * 0.82 + i * half * 1.64 / 7
         long, thin = half * 1.16, half * 0.06
@@ -177,7 +177,7 @@ def spring(b: Brush, c: Colour) -> None:
 def plate(b: Brush, c: Colour) -> None:
     w = b.aspect
     corners = [(x, y) for x in (0.11, w - 0.11) for y in (0.11, 0.89)]
-    slots: List[Shape] = [Rect(w * 0.3, y, w * 0.7, y + 0.07, 0.035) for y in (0.36, 0.57)]
+    slots: list[Shape] = [Rect(w * 0.3, y, w * 0.7, y + 0.07, 0.035) for y in (0.36, 0.57)]
     b.fill(Rect(0, 0, w, 1, 0.07), c, [*_dots(corners, 0.042), *slots], bevel=0.016)
     for i in range(11):
         y = 0.07 + i * 0.086
@@ -302,7 +302,7 @@ def plug(b: Brush, c: Colour) -> None:
 def bracket(b: Brush, c: Colour) -> None:
     w = b.aspect
     holes = _dots([(0.15, 0.15), (0.15, 0.5), (0.15, 0.85), (w * 0.56, 0.85), (w - 0.15, 0.85)], 0.055)
-    arms: List[Shape] = [
+    arms: list[Shape] = [
         Rect(0, 0, 0.3, 1, 0.09),
         Rect(0, 0.7, w, 1, 0.09),
         Polygon(((0.28, 0.42), (0.6, 0.72), (0.28, 0.72))),
@@ -319,7 +319,7 @@ def generic(b: Brush, c: Colour) -> None:
     b.fill(Rect(w * 0.8 - 0.1, 0.7, w * 0.8 + 0.1, 0.76, 0.03), darker(c, 0.5), bevel=0.0)
 
 
-DRAW: Dict[str, Callable[[Brush, Colour], None]] = {
+DRAW: dict[str, Callable[[Brush, Colour], None]] = {
     function.__name__: function
     for function in (
         screw, gear, pcb, chip, cable, housing, battery, lens, spring, plate, screen, motor, ring, seal, rod,

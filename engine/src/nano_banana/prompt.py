@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Dict, List, Optional, Sequence, Tuple
 
 from nano_banana import phrases
 from nano_banana.errors import BadInputError
@@ -52,7 +52,7 @@ class Part:
     name: str
     count: int = 1
     kind: str = "generic"
-    material: Optional[str] = None
+    material: str | None = None
     several: bool = False
 
     @property
@@ -72,9 +72,9 @@ class Plan:
 
     product: str
     style: str
-    arrangement: Optional[str]
-    parts: Tuple[Part, ...]
-    spacing_mm: Optional[float]
+    arrangement: str | None
+    parts: tuple[Part, ...]
+    spacing_mm: float | None
     labels: bool
     background: str
 
@@ -115,7 +115,7 @@ def kind_of(name: str) -> str:
     return "generic"
 
 
-def material_of(name: str) -> Optional[str]:
+def material_of(name: str) -> str | None:
     """The first material or colour word of a name, if there is one; 'colorful' asks for several."""
     for word in words_of(name):
         if word in ("colorful", "colourful", "multicolored", "multicoloured"):
@@ -125,11 +125,11 @@ def material_of(name: str) -> Optional[str]:
     return None
 
 
-def words_of(text: str) -> List[str]:
+def words_of(text: str) -> list[str]:
     return re.findall(r"[^\W_]+(?:-[^\W_]+)*", text.lower())
 
 
-def _singular_forms(word: str) -> List[str]:
+def _singular_forms(word: str) -> list[str]:
     forms = [word]
     if word.endswith("ies"):
         forms.append(word[:-3] + "y")
@@ -140,7 +140,7 @@ def _singular_forms(word: str) -> List[str]:
     return forms
 
 
-def first_match(text: str, table: Sequence[Tuple[str, str]]) -> Optional[str]:
+def first_match(text: str, table: Sequence[tuple[str, str]]) -> str | None:
     """The first name of `table` whose pattern is somewhere in the text."""
     for name, pattern in table:
         if re.search(pattern, text, re.IGNORECASE):
@@ -160,7 +160,7 @@ def _style(text: str) -> str:
     return KNOLLING
 
 
-def split_list(text: str) -> Tuple[str, str]:
+def split_list(text: str) -> tuple[str, str]:
     """(what comes before the part list, the part list); the second is empty where there is none."""
     match = phrases.LIST_MARK.search(text) or phrases.COLON.search(text)
     if not match:
@@ -169,7 +169,7 @@ def split_list(text: str) -> Tuple[str, str]:
     return text[: match.start()], listed
 
 
-def items(listed: str) -> List[str]:
+def items(listed: str) -> list[str]:
     """The entries of a part list, each without its article."""
     items = re.split(r"[,;]|\s+(?:and|&|plus)\s+", listed)
     return [item for item in (tidy(item) for item in items) if item]
@@ -190,7 +190,7 @@ def _part(item: str) -> Part:
     return Part(name, min(max(count, 1), MAX_COUNT), kind, material_of(name), several)
 
 
-def count_of(item: str) -> Tuple[int, str]:
+def count_of(item: str) -> tuple[int, str]:
     """(how many, of what): '4 screws', 'washer x5', 'a pair of hinges'; one where no number is given."""
     pair = re.match(r"^pairs? of\s+(?=\w)", item, re.IGNORECASE)
     if pair:
@@ -206,8 +206,8 @@ def count_of(item: str) -> Tuple[int, str]:
     return 1, item
 
 
-def _merge(parts: Sequence[Part]) -> List[Part]:
-    merged: Dict[str, Part] = {}
+def _merge(parts: Sequence[Part]) -> list[Part]:
+    merged: dict[str, Part] = {}
     for part in parts:
         key = part.name.lower()
         earlier = merged.get(key)
@@ -223,7 +223,7 @@ def product_of(head: str) -> str:
     return tidy(clause) or "assembly"
 
 
-def _implied(head: str) -> List[Part]:
+def _implied(head: str) -> list[Part]:
     """Parts that a prompt names in passing: 'brushed aluminum housing, copper windings visible'."""
     found = []
     for clause in items(head.partition(",")[2]):
@@ -236,10 +236,10 @@ def _implied(head: str) -> List[Part]:
     return _merge(found)
 
 
-def _derived_parts(product: str, named: Sequence[Part], seed: int) -> List[Part]:
+def _derived_parts(product: str, named: Sequence[Part], seed: int) -> list[Part]:
     """Named parts first, then the product family's own, then generic ones; which of them, the seed decides."""
     words = set(words_of(product))
-    family: Tuple[str, ...] = next((parts for keys, parts in FAMILIES if words & set(keys)), ())
+    family: tuple[str, ...] = next((parts for keys, parts in FAMILIES if words & set(keys)), ())
 
     def order(item: str) -> bytes:
         return hashlib.sha256(f"{product.lower()}|{seed}|{item}".encode()).digest()
@@ -256,7 +256,7 @@ def _derived_parts(product: str, named: Sequence[Part], seed: int) -> List[Part]
     return parts
 
 
-def _spacing(text: str) -> Optional[float]:
+def _spacing(text: str) -> float | None:
     match = re.search(phrases.SPACING, text, re.IGNORECASE) or re.search(phrases.SPACING_AFTER, text, re.IGNORECASE)
     if not match:
         return None
@@ -270,7 +270,7 @@ def _wants_labels(text: str, style: str) -> bool:
     return style == SCHEMATIC or re.search(phrases.LABELS, text, re.IGNORECASE) is not None
 
 
-def background_word(match: "re.Match[str]") -> str:
+def background_word(match: re.Match[str]) -> str:
     """The known background that a match of phrases.BACKGROUND names, empty where it is none."""
     return next((word for word in reversed(words_of(match.group(1))) if word in BACKGROUNDS), "")
 

@@ -48,8 +48,9 @@ class Control:
 class Request:
     """One picture. Raises BadInputError.
 
-    `width`, `height` in pixels before `upscale` (1 or 2 times); `guidance` is the CFG scale, where 1 or less means one pass
-    a step; `style` cleans background, contrast and edges after generation, and `sharpen` (1 = as it is) does so to text.
+    `width`, `height` in pixels before `upscale` (1 or 2 times); `guidance` is the CFG scale, where 1 or less means one
+    pass a step; `style` cleans background, contrast and edges after generation, and `sharpen` (1 = as it is) does so to
+    text.
     """
 
     prompt: str

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Dict, List, Sequence, Tuple
 
 from PIL import Image, ImageDraw, ImageFilter
 
@@ -41,7 +41,7 @@ class _Look:
     oversample: int
 
 
-def render(plan: Plan, size: Tuple[int, int], seed: int) -> Image.Image:
+def render(plan: Plan, size: tuple[int, int], seed: int) -> Image.Image:
     """The RGB picture of a plan; the same arguments give the same pixels on the same Pillow."""
     rng = Random(f"{plan.product}|{seed}")  # noqa: S311 - decoration, and repeatable on purpose
     look = _look(plan, size, rng)
@@ -59,18 +59,18 @@ def render(plan: Plan, size: Tuple[int, int], seed: int) -> Image.Image:
     picture = Image.new("RGB", size, look.paper)
     _axes(picture, sheet, look)
     art = Image.new("RGBA", size)
-    for part, slot in zip(plan.parts, sheet.slots):
+    for part, slot in zip(plan.parts, sheet.slots, strict=False):
         _place_part(art, part, slot, look, f"{plan.product}|{seed}|{part.name}")
     if not look.lines:
         _shadows(picture, art, look)
     picture.paste(art, (0, 0), art)
-    for label, slot in zip(labels, sheet.slots):
+    for label, slot in zip(labels, sheet.slots, strict=False):
         _annotate(picture, label, slot, sheet.font, look)
     _footer(picture, plan, sheet, look)
     return picture
 
 
-def _look(plan: Plan, size: Tuple[int, int], rng: Random) -> _Look:
+def _look(plan: Plan, size: tuple[int, int], rng: Random) -> _Look:
     paper = BACKGROUNDS[plan.background]
     bright = sum(paper) > 3 * 128
     ink = (44, 48, 56) if bright else (232, 235, 240)
@@ -103,7 +103,7 @@ def _width_when_tilted(kind: Kind) -> float:
     return 1.0 if kind.name in ROUND else (kind.aspect + 1) * _HALF_TURN
 
 
-def _colours(part: Part, look: _Look, rng: Random, count: int) -> List[Colour]:
+def _colours(part: Part, look: _Look, rng: Random, count: int) -> list[Colour]:
     """One colour per unit: bricks and anything 'colorful' differ, the rest match."""
     material = part.material or KINDS[part.kind].material
     if material == "vivid" or (part.kind == "brick" and part.material is None):
@@ -120,15 +120,15 @@ def _place_part(art: Image.Image, part: Part, slot: Slot, look: _Look, key: str)
     rng = Random(key)  # noqa: S311 - decoration, and repeatable on purpose
     colours = _colours(part, look, rng, len(slot.units))
     details = rng.random()
-    drawn: Dict[Colour, Image.Image] = {}
-    for unit, colour in zip(slot.units, colours):
+    drawn: dict[Colour, Image.Image] = {}
+    for unit, colour in zip(slot.units, colours, strict=False):
         size = max(1, int(unit.width)), max(1, int(unit.height))
         if colour not in drawn:
             drawn[colour] = _tile(part.kind, size, colour, look, slot.turned, Random(details))  # noqa: S311
         art.alpha_composite(drawn[colour], (math.ceil(unit.x0 - 1e-6), math.ceil(unit.y0 - 1e-6)))
 
 
-def _tile(kind_name: str, size: Tuple[int, int], colour: Colour, look: _Look, turned: bool, rng: Random) -> Image.Image:
+def _tile(kind_name: str, size: tuple[int, int], colour: Colour, look: _Look, turned: bool, rng: Random) -> Image.Image:
     """One part of exactly `size` pixels, drawn larger and reduced for clean edges."""
     kind = KINDS[kind_name]
     big = size[0] * look.oversample, size[1] * look.oversample
@@ -150,7 +150,7 @@ def _tile(kind_name: str, size: Tuple[int, int], colour: Colour, look: _Look, tu
     return image.resize(size, Image.Resampling.LANCZOS if not tilted else Image.Resampling.BOX)
 
 
-def _tilt(flat: Image.Image, kind: Kind, size: Tuple[int, int]) -> Image.Image:
+def _tilt(flat: Image.Image, kind: Kind, size: tuple[int, int]) -> Image.Image:
     """The flat part lying in space, with its thickness below it."""
     thick = max(1, min(round(kind.depth * flat.width), size[1] // 2))
     turned = flat.rotate(45, Image.Resampling.BILINEAR, expand=kind.name not in ROUND)

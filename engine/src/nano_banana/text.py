@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import List, Sequence, Tuple, Union
 
 from PIL import Image, ImageDraw, ImageFont
 
 from nano_banana.vocabulary import Colour
 
-Font = Union[ImageFont.FreeTypeFont, ImageFont.ImageFont]
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 _ELLIPSIS = "..."
 _ENLARGED = 3
 
@@ -35,9 +35,9 @@ def width(text: str, size: int) -> float:
     return float(face.getbbox(_drawable(text, face))[2]) / scale
 
 
-def wrap(text: str, size: int, room: float, max_lines: int) -> List[str]:
+def wrap(text: str, size: int, room: float, max_lines: int) -> list[str]:
     """Break `text` at spaces into lines no wider than `room` pixels; what does not fit ends in dots."""
-    lines: List[str] = []
+    lines: list[str] = []
     words = text.split()
     while words and len(lines) < max_lines:
         line = words.pop(0)
@@ -52,7 +52,7 @@ def wrap(text: str, size: int, room: float, max_lines: int) -> List[str]:
 def write(
     image: Image.Image,
     lines: Sequence[str],
-    box: Tuple[float, float, float, float],
+    box: tuple[float, float, float, float],
     size: int,
     colour: Colour,
     align: str,
@@ -74,7 +74,7 @@ def sideways(text: str, size: int, colour: Colour) -> Image.Image:
     return tile.rotate(90, expand=True)
 
 
-def _mask(lines: Sequence[str], room: Tuple[int, int], size: int, align: str, line_height: float) -> Image.Image:
+def _mask(lines: Sequence[str], room: tuple[int, int], size: int, align: str, line_height: float) -> Image.Image:
     face, scale = _fine(size)
     mask = Image.new("L", (room[0] * scale, room[1] * scale))
     draw = ImageDraw.Draw(mask)
@@ -85,7 +85,7 @@ def _mask(lines: Sequence[str], room: Tuple[int, int], size: int, align: str, li
     return mask.resize(room, Image.Resampling.BOX) if scale > 1 else mask
 
 
-def _fine(size: int) -> Tuple[Font, int]:
+def _fine(size: int) -> tuple[Font, int]:
     """The font enlarged, and how much: reduced afterwards, small letters keep their true distances."""
     if isinstance(font(size), ImageFont.FreeTypeFont):
         return font(size * _ENLARGED), _ENLARGED

@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, Tuple
 
-Colour = Tuple[int, int, int]
+Colour = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -77,10 +76,10 @@ _TABLE = (
 )
 # Lying in space these are as wide as they are flat; anything with corners is wider, seen over a corner.
 ROUND = ("gear", "lens", "motor", "ring", "seal", "grille", "fan", "wheel", "knob")
-KINDS: Dict[str, Kind] = {kind.name: kind for kind in _TABLE}
-KIND_OF_WORD: Dict[str, str] = {word: kind.name for kind in _TABLE for word in kind.words.split()}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in _TABLE}
+KIND_OF_WORD: dict[str, str] = {word: kind.name for kind in _TABLE for word in kind.words.split()}
 
-MATERIALS: Dict[str, Colour] = {
+MATERIALS: dict[str, Colour] = {
     "aluminium": (199, 203, 208),
     "steel": (176, 182, 189),
     "titanium": (158, 156, 154),
@@ -112,7 +111,7 @@ MATERIALS: Dict[str, Colour] = {
     "brown": (132, 94, 68),
     "beige": (222, 208, 184),
 }
-MATERIAL_OF_WORD: Dict[str, str] = {
+MATERIAL_OF_WORD: dict[str, str] = {
     **{name: name for name in MATERIALS if name not in ("circuit", "graphite")},
     "aluminum": "aluminium",
     "alu": "aluminium",
@@ -132,7 +131,7 @@ ACCENTS = ("orange", "teal", "yellow", "blue", "red", "green")
 SHELLS = ("white", "graphite", "grey", "beige")
 VIVID = ("red", "yellow", "blue", "green", "orange", "teal")
 
-BACKGROUNDS: Dict[str, Colour] = {
+BACKGROUNDS: dict[str, Colour] = {
     "plain": (246, 245, 242),
     "white": (255, 255, 255),
     "black": (24, 25, 28),
@@ -151,7 +150,7 @@ BACKGROUNDS: Dict[str, Colour] = {
 }
 
 # (words that name the family, its parts); the first family whose word is in the product is taken.
-FAMILIES: Tuple[Tuple[Tuple[str, ...], Tuple[str, ...]], ...] = (
+FAMILIES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (
         ("airpods", "earbud", "earbuds", "headphones", "headset", "earphones"),
         (

@@ -22,9 +22,9 @@ DEFAULT = "preview"
 class Settings:
     """What a backend is made with; the preview needs none of it.
 
-    `model`, and the values of `loras` and `controlnets`, are local folders (for a LoRA a .safetensors file too) or hub ids;
-    `upscaler` is a file. `vram_budget` in bytes, None for all that is free. `plan` names a memory plan, "auto" picks one.
-    `lora_blocks` are the UNet's blocks that adapters may touch, empty for all.
+    `model`, and the values of `loras` and `controlnets`, are local folders (for a LoRA a .safetensors file too) or hub
+    ids; `upscaler` is a file. `vram_budget` in bytes, None for all that is free. `plan` names a plan, "auto" picks
+    one. `lora_blocks` are the UNet's blocks that adapters may touch, empty for all.
     """
 
     model: str = ""
