@@ -6,10 +6,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
-from nano_banana import metadata, output
+from nano_banana import backends, metadata, output
 from nano_banana.errors import BadInputError
+from nano_banana.request import Lora, Request
 
 PROMPTS = ["plain", "Größe \u00d7 2, \u8f6e \U0001f34c", 'quotes " and \\ and\nlines', "long " * 700]
 
@@ -18,13 +19,51 @@ PROMPTS = ["plain", "Größe \u00d7 2, \u8f6e \U0001f34c", 'quotes " and \\ and\
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".jpeg", ".webp"])
 def test_round_trip(tmp_path: Path, suffix: str, text: str) -> None:
     path = tmp_path / f"picture{suffix}"
-    meta = metadata.Metadata("preview", 4294967295, text, 80, 70, "0.1.0")
+    details = {"steps": 30, "negative": text, "loras": {"disassembly": 0.8}}
+    meta = metadata.Metadata("preview", 4294967295, text, 80, 70, "0.1.0", details)
     image_format = output.format_of(path)
     data = output.encode(Image.new("RGB", (80, 70), "orange"), image_format, meta, 90 if suffix != ".png" else None)
     output.write_atomically(path, data)
     assert metadata.read(path) == meta
     with Image.open(path) as image:
         assert (image.format, image.size) == (image_format, (80, 70))
+
+
+class Model:
+    """A backend with a model, as far as the metadata asks it."""
+
+    name = "diffusers"
+
+    def state(self) -> dict[str, object]:
+        return {"model": "/models/sdxl", "plan": "balanced"}
+
+
+def test_a_model_s_picture_says_all_that_it_depends_on() -> None:
+    request = Request("pump", seed=3, negative="blur", steps=20, guidance=8.0, loras=(Lora("disassembly", 0.7),))
+    made = metadata.of(Model(), request, (1024, 1024))  # type: ignore[arg-type]
+    assert (made.seed, made.width, made.details["model"], made.details["plan"]) == (3, 1024, "/models/sdxl", "balanced")
+    asked = {"negative": "blur", "steps": 20, "guidance": 8.0, "upscale": 1, "style": True, "sharpen": 2.0}
+    assert {name: made.details[name] for name in asked} == asked
+    assert made.details["loras"] == {"disassembly": 0.7}
+
+
+def test_the_preview_has_no_details() -> None:
+    assert metadata.of(backends.get("preview"), Request("pump"), (64, 64)).details == {}
+
+
+def test_a_file_of_an_older_engine_is_read(tmp_path: Path) -> None:
+    info = PngImagePlugin.PngInfo()
+    for key, value in {
+        "backend": "preview",
+        "seed": 1,
+        "prompt": "x",
+        "width": 8,
+        "height": 8,
+        "engine_version": "0.1.0",
+    }.items():
+        info.add_text(f"nano_banana.{key}", str(value))
+    Image.new("RGB", (8, 8)).save(tmp_path / "old.png", pnginfo=info)
+    assert metadata.read(tmp_path / "old.png") == metadata.Metadata("preview", 1, "x", 8, 8, "0.1.0")
 
 
 def test_viewers_see_program_and_backend(tmp_path: Path) -> None:

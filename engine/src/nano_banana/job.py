@@ -43,10 +43,7 @@ def draw(backend: Backend, request: Request, place: Target, watch: Watch = UNWAT
     """
     started = time.monotonic()
     image = backend.generate(request, watch)
-    meta = metadata.Metadata(
-        backend.name, request.seed, request.prompt, image.width, image.height, engine_version=__version__
-    )
-    data = output.encode(image, place.image_format, meta, place.quality)
+    data = output.encode(image, place.image_format, metadata.of(backend, request, image.size), place.quality)
     output.write_atomically(place.path, data)
     state = backend.state()
     return {

@@ -5,15 +5,22 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image, PngImagePlugin
 
+from nano_banana import __version__
 from nano_banana.errors import BadInputError
 
+if TYPE_CHECKING:
+    from nano_banana.backends import Backend
+    from nano_banana.request import Request
+
 _KEY_PREFIX = "nano_banana."
-_FIELDS = ("backend", "seed", "prompt", "width", "height", "engine_version")
+_FIELDS = ("backend", "seed", "prompt", "width", "height", "engine_version", "details")
+# What a diffusion picture depends on beside prompt, seed and size.
+_REPEATS = ("negative", "steps", "guidance", "upscale", "style", "sharpen")
 _IMAGE_DESCRIPTION = 0x010E
 _SOFTWARE = 0x0131
 _EXIF_IFD = 0x8769
@@ -23,7 +30,10 @@ _ASCII = b"ASCII\0\0\0"
 
 @dataclass(frozen=True)
 class Metadata:
-    """Origin of a picture: sizes in pixels, `engine_version` of the engine that wrote the file."""
+    """Origin of a picture: sizes in pixels, `engine_version` of the engine that wrote the file.
+
+    `details` is what else the picture depends on, such as steps and guidance of a diffusion model.
+    """
 
     backend: str
     seed: int
@@ -31,6 +41,7 @@ class Metadata:
     width: int
     height: int
     engine_version: str
+    details: dict[str, Any] = field(default_factory=dict)
 
     @property
     def software(self) -> str:
@@ -41,6 +52,18 @@ class Metadata:
     def description(self) -> str:
         """One line for viewers that show nothing else."""
         return f"made by the {self.backend} backend with seed {self.seed}"
+
+
+def of(backend: Backend, request: Request, size: tuple[int, int]) -> Metadata:
+    """What belongs into the file of the picture that the backend drew of the request, `size` in pixels."""
+    state = backend.state()
+    details: dict[str, Any] = {}
+    if state.get("model"):
+        details = {name: getattr(request, name) for name in _REPEATS} | {"model": state["model"], "plan": state["plan"]}
+        details["loras"] = {lora.name: lora.weight for lora in request.loras}
+        if request.control:
+            details["control"] = {"name": request.control.name, "strength": request.control.strength}
+    return Metadata(backend.name, request.seed, request.prompt, *size, engine_version=__version__, details=details)
 
 
 def save_options(meta: Metadata, image_format: str) -> dict[str, Any]:
@@ -65,9 +88,16 @@ def read(path: str | os.PathLike[str]) -> Metadata:
             width=int(found["width"]),
             height=int(found["height"]),
             engine_version=str(found["engine_version"]),
+            details=_details(found.get("details")),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise _not_ours(path, "no complete record of its origin") from error
+
+
+def _details(found: Any) -> dict[str, Any]:
+    """From a PNG it comes as JSON, from EXIF as it is; a file of an older engine has none."""
+    told = json.loads(found) if isinstance(found, str) else found
+    return told if isinstance(told, dict) else {}
 
 
 def _png_text(meta: Metadata) -> PngImagePlugin.PngInfo:
@@ -76,7 +106,7 @@ def _png_text(meta: Metadata) -> PngImagePlugin.PngInfo:
     info.add_text("Description", meta.description)
     for key, value in asdict(meta).items():
         # add_text falls back to iTXt by itself where the text is not Latin-1.
-        info.add_text(_KEY_PREFIX + key, str(value))
+        info.add_text(_KEY_PREFIX + key, json.dumps(value) if isinstance(value, dict) else str(value))
     return info
 
 
