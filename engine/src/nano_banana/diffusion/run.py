@@ -148,7 +148,7 @@ class Session:
             watch.step(step + 1, pipe.num_timesteps)
             return {}
 
-        return pipeline(  # type: ignore[no-any-return]
+        denoised: torch.Tensor = pipeline(
             width=first.width,
             height=first.height,
             num_inference_steps=first.steps,
@@ -161,6 +161,7 @@ class Session:
             **self._prompts(requests),
             **more,
         ).images
+        return denoised
 
     def _prompts(self, requests: Sequence[Request]) -> dict[str, torch.Tensor | None]:
         read = [self.text.encode(request.prompt, request.negative) for request in requests]
