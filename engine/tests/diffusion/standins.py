@@ -50,17 +50,26 @@ STREAMED = Plan("streamed", frozenset(), True)
 SMALLEST = replace(STREAMED, name="smallest", split_guidance=True, vae_tile=64, attention_slices=True)
 
 
+@dataclass(frozen=True)
+class Profile:
+    """What the backend itself reads of a profile; bytes."""
+
+    addons: int = 0
+    context: int = 0
+
+
 class Planner:
     """Stands where plans.py and memory.py stand: hands out `first`, then the ladder's next one."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.first = RESIDENT
+        self.profile = Profile()
         self.ladder = {"resident": STREAMED, "streamed": SMALLEST}
         self.asked: list[tuple[Any, ...]] = []
         plans, memory = ModuleType("nano_banana.diffusion.plans"), ModuleType("nano_banana.diffusion.memory")
         plans.choose = self.choose  # type: ignore[attr-defined]
         plans.tighter = lambda plan, *_: self.ladder.get(plan.name)  # type: ignore[attr-defined]
-        memory.profile = lambda *_: "profile"  # type: ignore[attr-defined]
+        memory.profile = lambda *_, **more: self.profile  # type: ignore[attr-defined]
         for module in (plans, memory):
             monkeypatch.setitem(sys.modules, module.__name__, module)
             monkeypatch.setattr(diffusion, module.__name__.rpartition(".")[2], module, raising=False)

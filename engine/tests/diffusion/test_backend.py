@@ -45,7 +45,7 @@ def unet_of(backend: DiffusersBackend) -> Any:
 
 
 def fail_at(backend: DiffusersBackend, call: int, error: BaseException, batch: int = 0) -> Callable[[], None]:
-    """Raise inside a unit's forward at its `call`-th run (with at least `batch` rows), every time; returns the undoing."""
+    """Raise inside a unit's forward at its `call`-th run (with at least `batch` rows); returns the undoing."""
     module = unet_of(backend).mid_block.resnets[1].conv1
     calls: list[int] = []
 
@@ -187,6 +187,32 @@ def test_memory_that_ends_at_a_step_leads_to_the_tighter_plan(backend: Diffusers
     assert backend.state()["out_of_memory"] == 1
 
 
+def test_smaller_tiles_are_not_tried_where_the_unet_ran_out(backend: DiffusersBackend, planner: Planner) -> None:
+    planner.ladder["resident"] = replace(RESIDENT, name="tiled", vae_tile=64)
+    planner.ladder["tiled"] = STREAMED
+    undo = fail_at(backend, 1, torch.cuda.OutOfMemoryError("injected"))
+    backend.generate(REQUEST)
+    undo()
+    assert (backend.state()["plan"], backend.state()["out_of_memory"]) == ("streamed", 1)
+
+
+def test_smaller_tiles_are_enough_where_decoding_ran_out(backend: DiffusersBackend, planner: Planner) -> None:
+    planner.ladder["resident"] = replace(RESIDENT, name="tiled", vae_tile=64)
+    backend.load()
+    assert backend._session is not None
+    failed: list[int] = []
+
+    def hook(*_: Any) -> None:
+        failed.append(1)
+        if len(failed) == 1:
+            raise torch.cuda.OutOfMemoryError("injected")
+
+    handle = backend._session.model.vae.decoder.conv_out.register_forward_pre_hook(hook)
+    backend.generate(REQUEST)
+    handle.remove()
+    assert (backend.state()["plan"], backend.state()["out_of_memory"]) == ("tiled", 1)
+
+
 def test_when_no_plan_is_left_it_says_what_would_fit(backend: DiffusersBackend, planner: Planner) -> None:
     expected = backend.generate(replace(REQUEST, width=128, height=128)).tobytes()
 
@@ -194,7 +220,7 @@ def test_when_no_plan_is_left_it_says_what_would_fit(backend: DiffusersBackend, 
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
     handle = unet_of(backend).mid_block.resnets[1].conv1.register_forward_pre_hook(hook)
-    with pytest.raises(NoRoomError, match="smallest.*CUDA out of memory.*--size 64x64"):
+    with pytest.raises(NoRoomError, match=r"smallest.*CUDA out of memory.*--size 64x64"):
         backend.generate(replace(REQUEST, width=128, height=128))
     handle.remove()
     assert backend.state()["out_of_memory"] == 3
@@ -212,13 +238,14 @@ def test_a_batch_that_does_not_fit_is_halved_before_the_plan_is_tightened(backen
 
 def test_the_budget_bounds_a_batch(tiny: Path, planner: Planner) -> None:
     planner.first = replace(RESIDENT, estimate=Estimate(weights=100, activations=10, peak=110))
-    backend = DiffusersBackend(Settings(model=str(tiny), device="cpu", vram_budget=125, plan="resident"))
+    budget = 125
+    backend = DiffusersBackend(Settings(model=str(tiny), device="cpu", vram_budget=budget, plan="resident"))
     sizes: list[int] = []
     hook = unet_of(backend).conv_in.register_forward_pre_hook(lambda _, given: sizes.append(given[0].shape[0]))
     backend.generate_many([replace(REQUEST, seed=seed, steps=1) for seed in range(3)])
     hook.remove()
     assert sizes == [4, 2]
-    assert planner.asked == [("profile", 125, 64, 64, {"guidance": True, "name": "resident"})]
+    assert planner.asked == [(planner.profile, budget, 64, 64, {"guidance": True, "name": "resident"})]
 
 
 def test_what_the_model_did_not_read_is_in_its_state(backend: DiffusersBackend) -> None:
@@ -275,6 +302,8 @@ def test_adapters_are_loaded_once_and_set_for_each_picture(
     backend.generate(replace(REQUEST, loras=wanted))
     backend.generate(REQUEST)
     assert told == [("flat", "flat.safetensors", ("mid_block",)), wanted, ()]
+    # This stand-in brings no weights.
+    assert planner.asked[0][0].addons == 0
 
 
 @pytest.mark.parametrize("plan", [RESIDENT, STREAMED], ids=lambda plan: plan.name)
@@ -286,6 +315,7 @@ def test_a_control_picture_guides(tiny: Path, planner: Planner, monkeypatch: pyt
     network = ControlNetModel.from_unet(unet_of(backend)).eval()
     for convolution in (*network.controlnet_down_blocks, network.controlnet_mid_block):
         torch.nn.init.normal_(convolution.weight, std=0.5)
+    torch.nn.init.normal_(network.controlnet_cond_embedding.conv_out.weight, std=0.5)
     pictures = {b"white": Image.new("RGB", (64, 64), "white"), b"red": Image.new("RGB", (64, 64), "red")}
     control.load = lambda source, dtype: network  # type: ignore[attr-defined]
     control.prepare = lambda wish, width, height: pictures[wish.picture]  # type: ignore[attr-defined]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import logging
 import threading
@@ -140,13 +141,16 @@ class DiffusersBackend:
                 found=str(error).strip().split("\n")[0] or "no more of it",
                 fix="Close other programs, or make a smaller folder with nano-banana pack.",
             ) from error
-        self._profile = memory.profile(session.model.unet, session.model.vae, dtype)
-        if self._budget is None:
-            self._budget = session.free_bytes()
+        self._profile = memory.profile(session.model.unet, session.model.vae, dtype, device=device.type)
+        free = session.free_bytes()
+        if self._budget is None and free is not None:
+            # What is free no longer has the CUDA context in it, and estimates have.
+            self._budget = free + self._profile.context
         for name, source in self._settings.loras.items():
             from nano_banana.diffusion import lora
 
             lora.load(session.pipeline, name, source, self._settings.lora_blocks)
+            self._profile = dataclasses.replace(self._profile, addons=session.adapter_bytes())
         return session
 
     def _cap(self, plan: Plan) -> None:
@@ -197,10 +201,13 @@ class DiffusersBackend:
         return None, why
 
     def _tighter(self, plan: Plan, request: Request, why: str) -> Plan:
-        from nano_banana.diffusion import plans
+        from nano_banana.diffusion import plans, run
 
         width, height, guidance = _shape(request)
         smaller = plans.tighter(plan, self._profile, width, height, guidance)
+        while smaller and not self._decoding() and run.alike_before_decoding(smaller, plan):
+            # Smaller tiles cannot help a UNet that ran out: it would only fail once more.
+            smaller = plans.tighter(smaller, self._profile, width, height, guidance)
         if smaller is None:
             raise NoRoomError(
                 "memory",
@@ -211,6 +218,9 @@ class DiffusersBackend:
         _LOG.warning("Out of memory with plan %s: going on with %s. %s", plan.name, smaller.name, smaller.describe())
         self._plans[(width, height, guidance)] = smaller
         return smaller
+
+    def _decoding(self) -> bool:
+        return self._session is not None and self._session.decoding
 
     def _what_fits(self, plan: Plan, request: Request) -> str:
         """The largest smaller size whose plan needs less than the one that failed, as a sentence with what to type."""

@@ -26,7 +26,7 @@ class Part:
     @property
     def size(self) -> int:
         """Bytes without what aligns the next one."""
-        return math.prod(self.shape) * torch.empty(0, dtype=self.dtype).element_size()
+        return math.prod(self.shape) * int(torch.empty(0, dtype=self.dtype).element_size())
 
     def view(self, flat: torch.Tensor) -> torch.Tensor:
         """The parameter inside a buffer of bytes."""

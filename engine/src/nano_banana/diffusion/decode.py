@@ -35,7 +35,8 @@ def pixels(vae: Any, latents: torch.Tensor) -> torch.Tensor:
     if mean is not None and deviation is not None:
         shape = (1, len(mean), 1, 1)
         scaled = scaled * torch.tensor(deviation).view(shape).to(latents) + torch.tensor(mean).view(shape).to(latents)
-    return vae.decode(scaled, return_dict=False)[0]  # type: ignore[no-any-return]
+    decoded: torch.Tensor = vae.decode(scaled, return_dict=False)[0]
+    return decoded
 
 
 def _picture(vae: Any, latent: torch.Tensor) -> Image.Image:

@@ -50,6 +50,8 @@ class Session:
         self.plan: Plan | None = None
         self.streamer: Streamer | None = None
         self.copied_bytes = 0
+        # Where the last run was: what to make smaller when memory ended depends on it.
+        self.decoding = False
         self.notes: tuple[str, ...] = ()
         self._control: tuple[str, Streamer, Any] | None = None
         self._processors: dict[str, Any] | None = None
@@ -75,12 +77,19 @@ class Session:
         assert self.plan is not None, "use(plan) comes first"
         if watch.stop and watch.stop():
             raise CancelledError(0, requests[0].steps)
+        self.decoding = False
         with deterministic():
             latents = self._denoise(requests, watch, guide)
             if self.device.type == "cuda":
                 # The decoder's large tensors do not fit between what the UNet's left behind.
                 torch.cuda.empty_cache()
+            self.decoding = True
             return decode(self.model.vae, latents, self.device, self.plan.vae_tile)
+
+    def adapter_bytes(self) -> int:
+        """What the loaded adapters take on the device."""
+        named = self.model.unet.named_parameters()
+        return sum(value.numel() * value.element_size() for name, value in named if "lora_" in name)
 
     def release(self) -> None:
         """Bring all weights back to host memory and give the device's memory back."""
@@ -139,7 +148,7 @@ class Session:
             watch.step(step + 1, pipe.num_timesteps)
             return {}
 
-        return pipeline(  # type: ignore[no-any-return]
+        denoised: torch.Tensor = pipeline(
             width=first.width,
             height=first.height,
             num_inference_steps=first.steps,
@@ -152,6 +161,7 @@ class Session:
             **self._prompts(requests),
             **more,
         ).images
+        return denoised
 
     def _prompts(self, requests: Sequence[Request]) -> dict[str, torch.Tensor | None]:
         read = [self.text.encode(request.prompt, request.negative) for request in requests]
@@ -250,6 +260,11 @@ def deterministic() -> Iterator[None]:
     """Let cuDNN take only algorithms that give the same bytes each time, and not choose them by timing."""
     with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
         yield
+
+
+def alike_before_decoding(one: Plan, other: Plan) -> bool:
+    """Whether two plans differ in nothing that denoising notices."""
+    return _placement(one) == _placement(other) and one.attention_slices == other.attention_slices
 
 
 def _placement(plan: Plan) -> tuple[Any, ...]:

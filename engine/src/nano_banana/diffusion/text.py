@@ -75,13 +75,13 @@ class PromptEncoder:
             self._known.popitem(last=False)
         return known
 
-    @torch.no_grad()
     def _compute(self, text: str) -> Embedding:
         states, note = [], ""
         for (tokenizer, encoder), layer in zip(self._readers, self._layers, strict=True):
             length = tokenizer.model_max_length
             tokens = tokenizer(text, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
-            output = encoder(tokens.input_ids, output_hidden_states=True)
+            with torch.no_grad():
+                output = encoder(tokens.input_ids, output_hidden_states=True)
             states.append(output.hidden_states[layer])
             note = note or _unread(tokenizer, text)
         # The pooled output is encoder 2's first one, and that encoder is the last one asked.
