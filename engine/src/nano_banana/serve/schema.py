@@ -62,9 +62,7 @@ class PictureWish(_Strict):
     """One picture. `prompt` or `preset` is needed; a field that is sent comes before the preset's."""
 
     prompt: Annotated[str, Field(max_length=limits.MAX_PROMPT, json_schema_extra=_prompt)] = ""
-    preset: Annotated[
-        str, Field(pattern=_NAME, description="A name of GET /v1/presets.", json_schema_extra=_without_default)
-    ] = ""
+    preset: str = ""
     negative: Annotated[str, Field(max_length=limits.MAX_PROMPT, json_schema_extra={**_OPTIONAL_TEXT})] = ""
     width: Annotated[int, Field(ge=limits.MIN_SIDE, le=limits.MAX_SIDE)] = _DEFAULT.width
     height: Annotated[int, Field(ge=limits.MIN_SIDE, le=limits.MAX_SIDE)] = _DEFAULT.height
@@ -149,10 +147,15 @@ class Wish:
 
 
 def body_model(max_side: int) -> type[PictureWish]:
-    """PictureWish with this service's own limit of both sides, so that the schema tells it exactly."""
+    """PictureWish with this service's own limit of both sides and the presets' names, so that the schema is exact."""
+    from nano_banana.presets import PRESETS
+
     side = Annotated[int, Field(ge=limits.MIN_SIDE, le=max_side)]
     default = min(_DEFAULT.width, max_side)
-    model = create_model("Picture", __base__=PictureWish, width=(side, default), height=(side, default))
+    preset = Annotated[Literal[tuple(sorted(PRESETS))], Field(json_schema_extra=_without_default)]  # type: ignore[misc]
+    model = create_model(
+        "Picture", __base__=PictureWish, width=(side, default), height=(side, default), preset=(preset, "")
+    )
     model.__doc__ = PictureWish.__doc__
     model.model_config["json_schema_extra"] = {"anyOf": [{"required": ["prompt"]}, {"required": ["preset"]}]}
     model.model_rebuild(force=True)
@@ -202,12 +205,9 @@ def _base(body: PictureWish, loaded: Collection[str]) -> tuple[Request, tuple[st
         if "prompt" not in sent:
             raise BadInputError("prompt", expected="prompt or preset", found="neither", fix="Send a prompt.")
         return Request(body.prompt, body.width, body.height), ()
-    from nano_banana import presets
+    from nano_banana.presets import PRESETS
 
-    if body.preset not in presets.PRESETS:
-        names = ", ".join(sorted(presets.PRESETS))
-        raise BadInputError("preset", expected=f"one of: {names}", found=body.preset, fix="See GET /v1/presets.")
-    request = presets.PRESETS[body.preset].request(width=body.width, height=body.height)
+    request = PRESETS[body.preset].request(width=body.width, height=body.height)
     absent = [lora.name for lora in request.loras if lora.name not in loaded]
     notes = (
         ()
