@@ -110,6 +110,7 @@ def test_every_field_reaches_the_backend(serve: Any, fake: Any, pictures: None) 
         (b'{"prompt":"a","width":99999999999999999999}', 422, "width"),
         (b'{"prompt":"a","height":"64"}', 422, "height"),
         (b'{"prompt":"a","height":true}', 422, "height"),
+        (b'{"prompt":"a","height":64.5}', 422, "height"),
         (b'{"prompt":"a","height":513}', 422, "height"),
         (b'{"prompt":"a","guidance":NaN}', 422, "guidance"),
         (b'{"prompt":"a","guidance":-Infinity}', 422, "guidance"),

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
 from nano_banana import request as limits
 from nano_banana.errors import BadInputError
@@ -29,6 +29,13 @@ def _prompt(schema: dict[str, Any]) -> None:
     schema.update(_TEXT)
 
 
+def _whole(value: Any) -> Any:
+    # To JSON schema 10.0 is an integer too.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+# Behind the bounds in each annotation: before them, the schema would not tell the bounds.
+_WHOLE = BeforeValidator(_whole)
 # The same as request.py refuses, in the words of JSON schema: no control characters, and not blank.
 _BAD = r"\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f"
 _TEXT = {"pattern": rf"^[^{_BAD}]*[^{_BAD}\s][^{_BAD}]*$", "minLength": 1}
@@ -64,19 +71,19 @@ class PictureWish(_Strict):
     prompt: Annotated[str, Field(max_length=limits.MAX_PROMPT, json_schema_extra=_prompt)] = ""
     preset: str = ""
     negative: Annotated[str, Field(max_length=limits.MAX_PROMPT, json_schema_extra={**_OPTIONAL_TEXT})] = ""
-    width: Annotated[int, Field(ge=limits.MIN_SIDE, le=limits.MAX_SIDE)] = _DEFAULT.width
-    height: Annotated[int, Field(ge=limits.MIN_SIDE, le=limits.MAX_SIDE)] = _DEFAULT.height
-    seed: Annotated[int, Field(ge=0, le=limits.MAX_SEED)] = _DEFAULT.seed
-    steps: Annotated[int, Field(ge=1, le=limits.MAX_STEPS)] = _DEFAULT.steps
+    width: Annotated[int, Field(ge=limits.MIN_SIDE, le=limits.MAX_SIDE), _WHOLE] = _DEFAULT.width
+    height: Annotated[int, Field(ge=limits.MIN_SIDE, le=limits.MAX_SIDE), _WHOLE] = _DEFAULT.height
+    seed: Annotated[int, Field(ge=0, le=limits.MAX_SEED), _WHOLE] = _DEFAULT.seed
+    steps: Annotated[int, Field(ge=1, le=limits.MAX_STEPS), _WHOLE] = _DEFAULT.steps
     guidance: Annotated[float, Field(ge=0, le=limits.MAX_GUIDANCE)] = _DEFAULT.guidance
     loras: Annotated[list[LoraWish], Field(max_length=8)] = []
     control: ControlWish = Field(default=None, json_schema_extra=_without_default)  # type: ignore[assignment]
-    upscale: Literal[1, 2] = 1
+    upscale: Annotated[Literal[1, 2], _WHOLE] = 1
     style: bool = _DEFAULT.style
     sharpen: Annotated[float, Field(ge=0, le=4)] = _DEFAULT.sharpen
     format: Literal["png", "jpeg", "webp"] = "png"
     quality: Annotated[
-        int, Field(ge=1, le=100, description="JPEG and WebP alone.", json_schema_extra=_without_default)
+        int, Field(ge=1, le=100, description="JPEG and WebP alone.", json_schema_extra=_without_default), _WHOLE
     ] = 90
 
 
@@ -150,7 +157,7 @@ def body_model(max_side: int) -> type[PictureWish]:
     """PictureWish with this service's own limit of both sides and the presets' names, so that the schema is exact."""
     from nano_banana.presets import PRESETS
 
-    side = Annotated[int, Field(ge=limits.MIN_SIDE, le=max_side)]
+    side = Annotated[int, Field(ge=limits.MIN_SIDE, le=max_side), _WHOLE]
     default = min(_DEFAULT.width, max_side)
     preset = Annotated[Literal[tuple(sorted(PRESETS))], Field(json_schema_extra=_without_default)]  # type: ignore[misc]
     model = create_model(
