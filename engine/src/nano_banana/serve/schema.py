@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
 from nano_banana import request as limits
 from nano_banana.errors import BadInputError
@@ -29,6 +29,13 @@ def _prompt(schema: dict[str, Any]) -> None:
     schema.update(_TEXT)
 
 
+def _whole(value: Any) -> Any:
+    # To JSON schema 10.0 is an integer too.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+# Behind the bounds in each annotation: before them, the schema would not tell the bounds.
+_WHOLE = BeforeValidator(_whole)
 # The same as request.py refuses, in the words of JSON schema: no control characters, and not blank.
 _BAD = r"\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f"
 _TEXT = {"pattern": rf"^[^{_BAD}]*[^{_BAD}\s][^{_BAD}]*$", "minLength": 1}
@@ -62,23 +69,21 @@ class PictureWish(_Strict):
     """One picture. `prompt` or `preset` is needed; a field that is sent comes before the preset's."""
 
     prompt: Annotated[str, Field(max_length=limits.MAX_PROMPT, json_schema_extra=_prompt)] = ""
-    preset: Annotated[
-        str, Field(pattern=_NAME, description="A name of GET /v1/presets.", json_schema_extra=_without_default)
-    ] = ""
+    preset: str = ""
     negative: Annotated[str, Field(max_length=limits.MAX_PROMPT, json_schema_extra={**_OPTIONAL_TEXT})] = ""
-    width: Annotated[int, Field(ge=limits.MIN_SIDE, le=limits.MAX_SIDE)] = _DEFAULT.width
-    height: Annotated[int, Field(ge=limits.MIN_SIDE, le=limits.MAX_SIDE)] = _DEFAULT.height
-    seed: Annotated[int, Field(ge=0, le=limits.MAX_SEED)] = _DEFAULT.seed
-    steps: Annotated[int, Field(ge=1, le=limits.MAX_STEPS)] = _DEFAULT.steps
+    width: Annotated[int, Field(ge=limits.MIN_SIDE, le=limits.MAX_SIDE), _WHOLE] = _DEFAULT.width
+    height: Annotated[int, Field(ge=limits.MIN_SIDE, le=limits.MAX_SIDE), _WHOLE] = _DEFAULT.height
+    seed: Annotated[int, Field(ge=0, le=limits.MAX_SEED), _WHOLE] = _DEFAULT.seed
+    steps: Annotated[int, Field(ge=1, le=limits.MAX_STEPS), _WHOLE] = _DEFAULT.steps
     guidance: Annotated[float, Field(ge=0, le=limits.MAX_GUIDANCE)] = _DEFAULT.guidance
     loras: Annotated[list[LoraWish], Field(max_length=8)] = []
     control: ControlWish = Field(default=None, json_schema_extra=_without_default)  # type: ignore[assignment]
-    upscale: Literal[1, 2] = 1
+    upscale: Annotated[Literal[1, 2], _WHOLE] = 1
     style: bool = _DEFAULT.style
     sharpen: Annotated[float, Field(ge=0, le=4)] = _DEFAULT.sharpen
     format: Literal["png", "jpeg", "webp"] = "png"
     quality: Annotated[
-        int, Field(ge=1, le=100, description="JPEG and WebP alone.", json_schema_extra=_without_default)
+        int, Field(ge=1, le=100, description="JPEG and WebP alone.", json_schema_extra=_without_default), _WHOLE
     ] = 90
 
 
@@ -149,10 +154,17 @@ class Wish:
 
 
 def body_model(max_side: int) -> type[PictureWish]:
-    """PictureWish with this service's own limit of both sides, so that the schema tells it exactly."""
-    side = Annotated[int, Field(ge=limits.MIN_SIDE, le=max_side)]
+    """PictureWish with this service's own limit of both sides and the presets' names, so that the schema is exact."""
+    from nano_banana.presets import PRESETS
+
+    side = Annotated[int, Field(ge=limits.MIN_SIDE, le=max_side), _WHOLE]
     default = min(_DEFAULT.width, max_side)
-    model = create_model("Picture", __base__=PictureWish, width=(side, default), height=(side, default))
+    # Through a name of type Any: to a type checker a Literal holds no values that are found at run time.
+    literal: Any = Literal
+    preset: Any = Annotated[literal[tuple(sorted(PRESETS))], Field(json_schema_extra=_without_default)]
+    model = create_model(
+        "Picture", __base__=PictureWish, width=(side, default), height=(side, default), preset=(preset, "")
+    )
     model.__doc__ = PictureWish.__doc__
     model.model_config["json_schema_extra"] = {"anyOf": [{"required": ["prompt"]}, {"required": ["preset"]}]}
     model.model_rebuild(force=True)
@@ -202,12 +214,9 @@ def _base(body: PictureWish, loaded: Collection[str]) -> tuple[Request, tuple[st
         if "prompt" not in sent:
             raise BadInputError("prompt", expected="prompt or preset", found="neither", fix="Send a prompt.")
         return Request(body.prompt, body.width, body.height), ()
-    from nano_banana import presets
+    from nano_banana.presets import PRESETS
 
-    if body.preset not in presets.PRESETS:
-        names = ", ".join(sorted(presets.PRESETS))
-        raise BadInputError("preset", expected=f"one of: {names}", found=body.preset, fix="See GET /v1/presets.")
-    request = presets.PRESETS[body.preset].request(width=body.width, height=body.height)
+    request = PRESETS[body.preset].request(width=body.width, height=body.height)
     absent = [lora.name for lora in request.loras if lora.name not in loaded]
     notes = (
         ()

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from nano_banana.backends import Backend
 
 _BACKLOG = 2048
+# Longer than clients keep an idle connection (httpx: 5 s, as uvicorn by default): a server that closes first breaks the
+# request that is being sent at that moment, and the load test had such a broken one now and then.
+_IDLE_SECONDS = 75
 # For answers that are being sent when the last picture is done.
 _SEND_SECONDS = 10
 
@@ -78,6 +81,7 @@ def run(settings: ServeSettings, backend: Backend) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        timeout_keep_alive=_IDLE_SECONDS,
         timeout_graceful_shutdown=_SEND_SECONDS,
     )
     logs.event(
