@@ -25,7 +25,13 @@ def decoding(width: int, height: int, tile: int) -> int:
 
 
 PROFILE = plans.Profile(
-    units=UNITS, rest=50 * MIB, vae=40 * MIB, decoder=20 * MIB, activations=activations, decoding=decoding, context=100 * MIB
+    units=UNITS,
+    rest=50 * MIB,
+    vae=40 * MIB,
+    decoder=20 * MIB,
+    activations=activations,
+    decoding=decoding,
+    context=100 * MIB,
 )
 WHOLE = 1300 + 50 + 100  # units, rest, context
 
@@ -153,7 +159,13 @@ def test_tighter_goes_down_step_by_step_to_the_end() -> None:
 
 def test_a_description_has_the_numbers() -> None:
     text = choose(None, "smallest").describe()
-    numbers = ("0 units stay", "2 slots (1.27 GiB a step)", "256 pixels", "one after the other", "predicted peak 0.81 GiB")
+    numbers = (
+        "0 units stay",
+        "2 slots (1.27 GiB a step)",
+        "256 pixels",
+        "one after the other",
+        "predicted peak 0.81 GiB",
+    )
     for words in ("plan smallest", *numbers):
         assert words in text
 

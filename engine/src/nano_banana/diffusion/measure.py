@@ -126,7 +126,9 @@ def cap(size: int, device: int = 0) -> None:
     total = torch.cuda.get_device_properties(device).total_memory
     if not 0 < size <= total:
         found = f"{size} bytes of {total}"
-        raise MachineError("memory cap", expected="a part of the device's memory", found=found, fix="Type a smaller --cap.")
+        raise MachineError(
+            "memory cap", expected="a part of the device's memory", found=found, fix="Type a smaller --cap."
+        )
     torch.cuda.set_per_process_memory_fraction(size / total, device)
 
 

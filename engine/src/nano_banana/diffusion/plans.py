@@ -185,7 +185,9 @@ def choose(
     if job.weights == "int8" and not profile.units_int8:
         raise BadInputError("--plan", expected="a UNet with int8 sizes", found=repr(name), fix=f"Type --plan {base}.")
     for cuts in _cuts(job, base):
-        fitting = [plan for plan in _candidates(job, base, budget, cuts) if budget is None or plan.estimate.peak <= budget]
+        fitting = [
+            plan for plan in _candidates(job, base, budget, cuts) if budget is None or plan.estimate.peak <= budget
+        ]
         if fitting:
             # min keeps the first of equals: whole pictures before tiles.
             return min(fitting, key=lambda plan: _seconds(plan, job))
