@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Full-size SDXL with random weights on a GPU: our memory plans beside diffusers' own offloading, in one run.
 
-Each variant runs in a process of its own, so that its peaks are its own, under the same hard cap on what torch may hold.
-Without a CUDA GPU nothing is measured and the exit code is 0. `--device cpu --shape tiny` rehearses the script.
+Each variant runs in a process of its own, so that its peaks are its own, under the same hard cap on what torch may
+hold. Without a CUDA GPU nothing is measured and the exit code is 0. `--device cpu --shape tiny` rehearses the script.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     if options.device == "cuda" and not torch.cuda.is_available():
         _say(
-            "bench-engine: no CUDA GPU here, nothing was measured. Type --device cpu --shape tiny to rehearse the script."
+            "bench-engine: no CUDA GPU here, nothing was measured. Type --device cpu --shape tiny to rehearse it."
         )
         return 0
     if options.device == "cpu":
@@ -72,6 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
 def build_model(folder: Path, shape: str) -> Path:
     """The pipeline's folder, made when it is not there yet."""
     import torch
+
     from nano_banana.diffusion import random_model
 
     target = folder / f"random-{shape}"
@@ -84,6 +85,7 @@ def build_model(folder: Path, shape: str) -> Path:
 def measure_variant(options: argparse.Namespace) -> Figures:
     """Draw with one variant in this process: one picture to warm up, then `pictures` that count."""
     import torch
+
     from nano_banana.diffusion import measure
 
     torch.manual_seed(0)
@@ -215,9 +217,10 @@ def summary(found: list[Figures]) -> dict[str, float | None]:
     return {
         "peak_gib": peak,
         "guidance_gib": guided,
-        "slowdown_vs_resident": None if empty else _ratio(ours.seconds, by_name.get("resident")),  # type: ignore[union-attr]
-        "speedup_vs_best_group": None if empty or fastest is None else fastest / ours.seconds,  # type: ignore[union-attr,operator]
-        "speedup_vs_sequential": None if empty else _inverse(_ratio(ours.seconds, by_name.get("sequential_offload"))),  # type: ignore[union-attr]
+        "slowdown_vs_resident": None if empty else _ratio(ours.seconds, by_name.get("resident")),  # type:
+        ignore[union-attr] "speedup_vs_best_group": None if empty or fastest is None else fastest / ours.seconds,  #
+        type: ignore[union-attr,operator] "speedup_vs_sequential": None if empty else _inverse(_ratio(ours.seconds,
+        by_name.get("sequential_offload"))),  # type: ignore[union-attr]
     }
 
 

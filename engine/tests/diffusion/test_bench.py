@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from nano_banana import bench
 from nano_banana.backends import Settings
 from nano_banana.errors import BadInputError

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+
 from nano_banana.diffusion import decode, measure, memory, plans, random_model, stream
 
 SIDE = 256
