@@ -52,9 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     import torch
 
     if options.device == "cuda" and not torch.cuda.is_available():
-        _say(
-            "bench-engine: no CUDA GPU here, nothing was measured. Type --device cpu --shape tiny to rehearse it."
-        )
+        _say("bench-engine: no CUDA GPU here, nothing was measured. Type --device cpu --shape tiny to rehearse it.")
         return 0
     if options.device == "cpu":
         _say("REHEARSAL on the CPU: the script runs from end to end, and no figure below is one of a GPU.")
@@ -206,22 +204,23 @@ def summary(found: list[Figures]) -> dict[str, float | None]:
     Ours is the plan `auto` under the cap. A group variant counts when it used no more memory than ours.
     """
     by_name = {one.variant: one for one in found if not one.error}
-    ours = by_name.get("auto")
-    empty = ours is None or ours.seconds is None
-    groups = [by_name[name] for name in ("group_block", "group_leaf") if name in by_name]
-    peak = ours.peak_gib if ours else None
-    fair = [one.seconds for one in groups if peak is not None and one.peak_gib is not None and one.peak_gib <= peak]
-    fastest = min((seconds for seconds in fair if seconds is not None), default=None)
-    bare = by_name.get(UNGUIDED)
-    guided = None if peak is None or bare is None or bare.peak_gib is None else peak - bare.peak_gib
+    seconds = {name: one.seconds for name, one in by_name.items()}
+    peaks = {name: one.peak_gib for name, one in by_name.items()}
+    peak, bare = peaks.get("auto"), peaks.get(UNGUIDED)
+    groups = [name for name in ("group_block", "group_leaf") if _no_more(peaks.get(name), peak)]
+    fastest = min((one for name in groups if (one := seconds[name]) is not None), default=None)
+    ours = seconds.get("auto")
     return {
         "peak_gib": peak,
-        "guidance_gib": guided,
-        "slowdown_vs_resident": None if empty else _ratio(ours.seconds, by_name.get("resident")),  # type:
-        ignore[union-attr] "speedup_vs_best_group": None if empty or fastest is None else fastest / ours.seconds,  #
-        type: ignore[union-attr,operator] "speedup_vs_sequential": None if empty else _inverse(_ratio(ours.seconds,
-        by_name.get("sequential_offload"))),  # type: ignore[union-attr]
+        "guidance_gib": None if peak is None or bare is None else peak - bare,
+        "slowdown_vs_resident": _ratio(ours, seconds.get("resident")),
+        "speedup_vs_best_group": _ratio(fastest, ours),
+        "speedup_vs_sequential": _ratio(seconds.get("sequential_offload"), ours),
     }
+
+
+def _no_more(one: float | None, other: float | None) -> bool:
+    return one is not None and other is not None and one <= other
 
 
 def _goals(values: dict[str, float | None]) -> list[tuple[str, float | None, bool, str]]:
@@ -235,12 +234,8 @@ def _goals(values: dict[str, float | None]) -> list[tuple[str, float | None, boo
     ]
 
 
-def _ratio(seconds: float | None, other: Figures | None) -> float | None:
-    return None if seconds is None or other is None or not other.seconds else seconds / other.seconds
-
-
-def _inverse(value: float | None) -> float | None:
-    return 1 / value if value else None
+def _ratio(one: float | None, other: float | None) -> float | None:
+    return one / other if one is not None and other else None
 
 
 def _in_own_process(options: argparse.Namespace, variant: str, model: Path) -> Figures:
