@@ -29,9 +29,9 @@ MOST_PICTURES = 100
 def run(backend_name: str, settings: Settings, request: Request, pictures: int = 2) -> dict[str, Any]:
     """Draw `pictures` with that backend and tell what they took: plain JSON values, sizes in bytes, times in seconds.
 
-    `first_picture_s` includes loading. `steps_per_s` is the median of the gaps between steps, None for a backend that has no
-    steps. `peak_video_bytes` is NVML's figure for this process (None without CUDA), `peak_host_bytes` its resident set's
-    highest. Each picture has a seed of its own. Raises EngineError.
+    `first_picture_s` includes loading. `steps_per_s` is the median of the gaps between steps, None for a backend that
+    has no steps. `peak_video_bytes` is NVML's figure for this process (None without CUDA), `peak_host_bytes` its
+    resident set's highest. Each picture has a seed of its own. Raises EngineError.
     """
     if not 1 <= pictures <= MOST_PICTURES:
         raise BadInputError(
@@ -73,8 +73,8 @@ def memory_model(
     """The predicted memory of every plan as rows of plain values, sizes in bytes; loads no weights.
 
     `settings.model` is a local pipeline folder, of which only configurations are read; without one the shape is SDXL's.
-    Device "auto" predicts for CUDA, whether or not there is one. A plan that does not fit `settings.vram_budget` has its
-    refusal as `refused`. Raises BadInputError.
+    Device "auto" predicts for CUDA, whether or not there is one. A plan that does not fit `settings.vram_budget` has
+    its refusal as `refused`. Raises BadInputError.
     """
     from nano_banana.diffusion import plans
 
@@ -153,7 +153,7 @@ def _config(path: Path) -> dict[str, Any]:
 def _stopwatch(gaps: list[float]) -> Watch:
     last: list[float] = []
 
-    def on_step(done: int, total: int) -> None:
+    def on_step(_done: int, _total: int) -> None:
         now = time.perf_counter()
         # The first step's start is not told: its gap would hold the prompt's encoding.
         if last:

@@ -3,17 +3,14 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
 from nano_banana import bench
 from nano_banana.backends import Settings
 from nano_banana.errors import BadInputError
 from nano_banana.request import Request
-
-BENCH = Path(__file__).resolve().parents[2] / "bench"
 
 
 def test_the_memory_model_has_a_row_for_every_plan(tiny: Path) -> None:

@@ -19,7 +19,9 @@ _ALLOCATION = "[memory]"
 
 @dataclass(frozen=True)
 class HostPeak:
-    """Bytes of host tensors: the most that lived at once, and what lived at the end, counted from the start of the work."""
+    """Bytes of host tensors: the most that lived at once, and what lived at the end, counted from the start of the
+    work.
+    """
 
     peak: int
     left: int
@@ -45,7 +47,8 @@ def host_peak(work: Callable[[], Result]) -> tuple[Result, HostPeak]:
 
 
 def video(device: int = 0) -> int | None:
-    """Bytes of video memory that this process holds now as NVML tells, CUDA context included; None where it cannot tell.
+    """Bytes of video memory that this process holds now as NVML tells, CUDA context included; None where it cannot
+    tell.
 
     In a container or under WSL the driver may hide processes; then there is no such figure, and none is made up.
     """
@@ -67,10 +70,11 @@ def video(device: int = 0) -> int | None:
 
 
 class VideoPeak:
-    """Asks NVML every 20 ms from a thread of its own while a `with` block runs; `peak` in bytes, None where NVML is silent.
+    """Asks NVML every 20 ms from a thread of its own while a `with` block runs; `peak` in bytes, None where NVML is
+    silent.
 
-    NVML keeps no peak of its own. torch gives blocks back only when told to, so what it holds is seen in time; a library's
-    short-lived workspace may be missed.
+    NVML keeps no peak of its own. torch gives blocks back only when told to, so what it holds is seen in time; a
+    library's short-lived workspace may be missed.
     """
 
     def __init__(self, device: int = 0, interval: float = 0.02) -> None:
@@ -126,7 +130,9 @@ def cap(size: int, device: int = 0) -> None:
     total = torch.cuda.get_device_properties(device).total_memory
     if not 0 < size <= total:
         found = f"{size} bytes of {total}"
-        raise MachineError("memory cap", expected="a part of the device's memory", found=found, fix="Type a smaller --cap.")
+        raise MachineError(
+            "memory cap", expected="a part of the device's memory", found=found, fix="Type a smaller --cap."
+        )
     torch.cuda.set_per_process_memory_fraction(size / total, device)
 
 

@@ -22,14 +22,15 @@ from nano_banana.diffusion import decode, stream
 from nano_banana.diffusion.buffers import Layout
 from nano_banana.diffusion.plans import Profile
 
-# Assumption: what a process pays for CUDA before its first tensor, with lazy module loading (CUDA 11.7 and later). People
-# report 300 to 700 MiB by GPU and version; `measure.context()` finds the real figure where there is a GPU.
+# Assumption: what a process pays for CUDA before its first tensor, with lazy module loading (CUDA 11.7 and later).
+# People report 300 to 700 MiB by GPU and version; `measure.context()` finds the real figure where there is a GPU.
 CUDA_CONTEXT = 512 << 20
-# torch's own default for cuBLAS, CUBLAS_WORKSPACE_CONFIG=:4096:2:16:8, is 8,519,680 bytes (32 MiB on Hopper), once for each
-# handle and stream. What cuDNN takes for its convolutions is an assumption.
+# torch's own default for cuBLAS, CUBLAS_WORKSPACE_CONFIG=:4096:2:16:8, is 8,519,680 bytes (32 MiB on Hopper), once
+# for each handle and stream. What cuDNN takes for its convolutions is an assumption.
 CUBLAS_WORKSPACE = 8_519_680
 CUDNN_WORKSPACE = 64 << 20
-# Assumption: torch's caching allocator holds an eighth more than what lives, because freed blocks do not fit the next use.
+# Assumption: torch's caching allocator holds an eighth more than what lives, because freed blocks do not fit the next
+# use.
 CUDA_SLACK = 1 / 8
 _TOKENS = 77
 _VAE_CHANNELS = 4
@@ -43,7 +44,7 @@ class Tracker(TorchDispatchMode):
     """
 
     def __init__(
-        self, ignore: Iterable[torch.Tensor] = (), scratch: Callable[[Any, Any], int] = lambda func, args: 0
+        self, ignore: Iterable[torch.Tensor] = (), scratch: Callable[[Any, Any], int] = lambda _func, _args: 0
     ) -> None:
         super().__init__()
         self.now = self.peak = 0
@@ -87,8 +88,8 @@ class _Attention(TorchFunctionMode):
     """Answers scaled_dot_product_attention by a tensor of its shape.
 
     On meta torch would take the plain formula with its matrix of all scores, which the kernels that run on CUDA and CPU
-    never hold. The result is laid out as theirs: (batch, tokens, heads, size) seen as (batch, heads, tokens, size). Beside
-    it they make one fp32 number for each query, and the CPU's a buffer for each thread.
+    never hold. The result is laid out as theirs: (batch, tokens, heads, size) seen as (batch, heads, tokens, size).
+    Beside it they make one fp32 number for each query, and the CPU's a buffer for each thread.
     """
 
     def __init__(self, device: str) -> None:
@@ -98,7 +99,7 @@ class _Attention(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is not torch.nn.functional.scaled_dot_product_attention:
             return func(*args, **(kwargs or {}))
-        named = dict(zip(("query", "key", "value"), args)) | (kwargs or {})
+        named = dict(zip(("query", "key", "value"), args, strict=False)) | (kwargs or {})
         query, value = named["query"], named["value"]
         batch, heads, tokens, size = query.shape
         beside = batch * heads * tokens
@@ -118,8 +119,8 @@ def cpu_scratch(func: Any, args: Any) -> int:
 
 
 def cpu_attention_buffer(queries: int, keys: int, size: int) -> int:
-    """Numbers that torch's CPU kernel keeps for one thread: scores of a block of queries by a block of keys, two sums and
-    the output of each query. The blocks' sides are those of aten/src/ATen/native/cpu/FlashAttentionKernel.cpp."""
+    """Numbers that torch's CPU kernel keeps for one thread: scores of a block of queries by a block of keys, two sums
+    and the output of each query. The blocks' sides are those of aten/src/ATen/native/cpu/FlashAttentionKernel.cpp."""
     rows = 256 if queries >= 768 else 64 if queries >= 192 else 32
     rows, columns = min(rows, queries), min(512, keys)
     return rows * (columns + 2 + size)
@@ -130,8 +131,9 @@ def profile(
 ) -> Profile:
     """Sizes of a UNet in `dtype` and a VAE in fp32 for `device` ("cuda" or "cpu"; "auto" is CUDA where there is one).
 
-    The models may be on meta. `addons` are the bytes of adapters and ControlNets that stay on the device; `context` replaces the assumed size of the
-    CUDA context by a measured one. Nothing is computed before the functions of the profile are called.
+    The models may be on meta. `addons` are the bytes of adapters and ControlNets that stay on the device; `context`
+    replaces the assumed size of the CUDA context by a measured one. Nothing is computed before the functions of the
+    profile are called.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -176,7 +178,9 @@ _CONFIGS: dict[str, tuple[Any, Any]] = {}
 def activations(
     config: str, dtype: torch.dtype, device: str, width: int, height: int, passes: int, split: bool, slices: bool
 ) -> int:
-    """Bytes that one pass of the UNet holds at its peak beside its weights. Runs shapes: seconds for SDXL, then cached."""
+    """Bytes that one pass of the UNet holds at its peak beside its weights. Runs shapes: seconds for SDXL, then
+    cached.
+    """
     unet = _meta(config, dtype)
     if slices:
         unet.set_attention_slice("max")

@@ -19,8 +19,9 @@ INT8 = "+int8"
 TILES = (0, 1024, 768, 512, 384, 256)
 SLOTS = 2
 
-# What things cost beside a resident plan, to put plans in order. Assumptions until `make bench-engine` ran on a GPU: PCIe 3.0
-# x16 moves 12 GB/s into page-locked memory; half batches keep 98 % of a 0.5 s step's speed; one fp32 decode takes 1 s.
+# What things cost beside a resident plan, to put plans in order. Assumptions until `make bench-engine` ran on a GPU:
+# PCIe 3.0 x16 moves 12 GB/s into page-locked memory; half batches keep 98 % of a 0.5 s step's speed; one fp32 decode
+# takes 1 s.
 _STEPS = 30
 _BUS = 12e9
 _SPLIT_SECONDS = 0.01
@@ -33,10 +34,10 @@ _OVERLAP = 0.75  # of a tile's side is new with each tile: diffusers blends the 
 class Estimate:
     """What a plan needs, in bytes of the device unless said otherwise.
 
-    `weights`: the UNet's resident units, its slots and the rest, and adapters. `activations`: the most that one step holds
-    beside them. `decode`: the VAE's decoder and the most that decoding one tile holds. `context`: what CUDA and its libraries
-    take. `peak` = context + weights + the larger of activations and decode. `bytes_per_step` go over the bus in each step;
-    `host` lies in host memory all the time: streamed units and the VAE.
+    `weights`: the UNet's resident units, its slots and the rest, and adapters. `activations`: the most that one step
+    holds beside them. `decode`: the VAE's decoder and the most that decoding one tile holds. `context`: what CUDA and
+    its libraries take. `peak` = context + weights + the larger of activations and decode. `bytes_per_step` go over
+    the bus in each step; `host` lies in host memory all the time: streamed units and the VAE.
     """
 
     weights: int
@@ -50,10 +51,12 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Plan:
-    """Where weights lie and how work is cut. `resident` names the units that stay on the device, {"all"} means every one.
+    """Where weights lie and how work is cut. `resident` names the units that stay on the device, {"all"} means every
+    one.
 
-    `prefetch` is the number of slots on the device through which streamed units pass; with `split_guidance` each unit runs
-    once for each guidance pass while it is there; `weights` is "native" or "int8"; `vae_tile` in pixels, 0 = the whole.
+    `prefetch` is the number of slots on the device through which streamed units pass; with `split_guidance` each unit
+    runs once for each guidance pass while it is there; `weights` is "native" or "int8"; `vae_tile` in pixels, 0 = the
+    whole.
     """
 
     name: str
@@ -92,10 +95,10 @@ class Plan:
 class Profile:
     """Sizes of one model in bytes.
 
-    `units`: streaming units in the order in which they run; `units_int8` the same with int8 weights; `rest` what is in no
-    unit; `vae` the whole VAE, `decoder` the part that decodes; `addons` adapters and ControlNets; `context` see Estimate.
-    `activations(width, height, passes, split, slices)` and `decoding(width, height, tile)` say what work holds at its peak
-    beside weights; `passes` counts pictures times guidance passes.
+    `units`: streaming units in the order in which they run; `units_int8` the same with int8 weights; `rest` what is
+    in no unit; `vae` the whole VAE, `decoder` the part that decodes; `addons` adapters and ControlNets; `context` see
+    Estimate. `activations(width, height, passes, split, slices)` and `decoding(width, height, tile)` say what work
+    holds at its peak beside weights; `passes` counts pictures times guidance passes.
     """
 
     units: Mapping[str, int]
@@ -133,6 +136,12 @@ class _Job:
         """Bytes that are needed beside the units."""
         work = max(self.activations(split, slices), self.decode(tile))
         return self.profile.context + self.profile.rest + self.profile.addons + work
+
+    def floor(self) -> int:
+        """Bytes without which no plan works, whatever its steps hold."""
+        least = min((_room_for(self.units, bound) for bound in self.units.values()), default=0)
+        profile = self.profile
+        return profile.context + profile.rest + profile.addons + least + min(map(self.decode, self.tiles or (0,)))
 
     def activations(self, split: bool, slices: bool) -> int:
         passes = self.pictures * (2 if self.guidance else 1)
@@ -174,8 +183,8 @@ def choose(
 ) -> Plan:
     """The least slow plan of that name whose predicted peak is at most `budget` bytes (None: no bound).
 
-    `name` is one of NAMES; with "+int8" behind it the weights are stored in 8 bits, which changes the picture and is never
-    chosen otherwise. Raises BadInputError for other names, NoRoomError with the numbers of the smallest plan.
+    `name` is one of NAMES; with "+int8" behind it the weights are stored in 8 bits, which changes the picture and is
+    never chosen otherwise. Raises BadInputError for other names, NoRoomError with the numbers of the smallest plan.
     """
     base = name.removesuffix(INT8)
     if base not in NAMES:
@@ -185,10 +194,13 @@ def choose(
     if job.weights == "int8" and not profile.units_int8:
         raise BadInputError("--plan", expected="a UNet with int8 sizes", found=repr(name), fix=f"Type --plan {base}.")
     for cuts in _cuts(job, base):
-        fitting = [plan for plan in _candidates(job, base, budget, cuts) if budget is None or plan.estimate.peak <= budget]
+        candidates = list(_candidates(job, base, budget, cuts))
+        fitting = [plan for plan in candidates if budget is None or plan.estimate.peak <= budget]
         if fitting:
             # min keeps the first of equals: whole pictures before tiles.
             return min(fitting, key=lambda plan: _seconds(plan, job))
+        if budget is not None and job.floor() > budget:
+            break  # decoding alone finds no room: cutting a step finer does not help
     assert budget is not None  # without a bound every candidate fits
     raise _no_room(job, base, budget)
 
@@ -214,13 +226,16 @@ def tighter(plan: Plan, profile: Profile, width: int, height: int, guidance: boo
 def every(profile: Profile, budget: int | None, width: int, height: int, *, guidance: bool) -> list[Plan | NoRoomError]:
     """Each named plan for that budget, or why there is none; with int8 where the profile knows its sizes."""
     names = [*NAMES[1:], *(f"{name}{INT8}" for name in NAMES[1:] if profile.units_int8)]
-    found: list[Plan | NoRoomError] = []
-    for name in names:
-        try:
-            found.append(choose(profile, budget, width, height, guidance=guidance, name=name))
-        except NoRoomError as error:
-            found.append(error)
-    return found
+    return [_choose_or_say(profile, budget, width, height, guidance, name) for name in names]
+
+
+def _choose_or_say(
+    profile: Profile, budget: int | None, width: int, height: int, guidance: bool, name: str
+) -> Plan | NoRoomError:
+    try:
+        return choose(profile, budget, width, height, guidance=guidance, name=name)
+    except NoRoomError as error:
+        return error
 
 
 def gib(size: float) -> str:
@@ -240,16 +255,10 @@ def _cuts(job: _Job, base: str) -> Iterator[list[tuple[bool, bool]]]:
 
     Each costs a run of the shapes, and those beside the first matter only where memory is short.
     """
-    if base == "smallest":
-        yield [min(_all_cuts(job), key=lambda cut: job.activations(*cut))]
-        return
     splits = [False, True] if job.guidance else [False]
-    yield [(split, False) for split in splits]
-    yield [(split, True) for split in splits]
-
-
-def _all_cuts(job: _Job) -> list[tuple[bool, bool]]:
-    return [(split, slices) for slices in (False, True) for split in ((True, False) if job.guidance else (False,))]
+    for slices in (False, True):
+        cuts = [(split, slices) for split in splits]
+        yield [min(cuts, key=lambda cut: job.activations(*cut))] if base == "smallest" else cuts
 
 
 def _candidates(job: _Job, base: str, budget: int | None, cuts: list[tuple[bool, bool]]) -> Iterator[Plan]:
@@ -272,18 +281,27 @@ def _candidates(job: _Job, base: str, budget: int | None, cuts: list[tuple[bool,
 def _resident(job: _Job, kind: str, budget: int | None, fixed: int) -> frozenset[str]:
     if kind == "resident":
         return frozenset({ALL})
+    if kind == "smallest":
+        # Keeping the largest can take less than slots that hold it.
+        bound = min(sorted(set(job.units.values()), reverse=True), key=lambda size: _room_for(job.units, size))
+        return frozenset(unit for unit, size in job.units.items() if size > bound)
     if kind != "balanced":
         return frozenset()
     room = sum(job.units.values()) // 2 if budget is None else budget - fixed
     return _fill(job.units, room)
 
 
+def _room_for(units: Mapping[str, int], bound: int) -> int:
+    """Bytes of the units larger than `bound` and of slots for the others."""
+    return SLOTS * bound + sum(size for size in units.values() if size > bound)
+
+
 def _fill(units: Mapping[str, int], room: int) -> frozenset[str]:
     """The units worth keeping in `room` bytes, slots included: those that leave least to stream.
 
-    A resident byte saves one byte a step whatever its unit; but the largest streamed unit sets the size of the slots, so
-    keeping all that are larger than a bound pays twice. Every bound is tried. Among equals the kept ones lie spread over
-    the order, so that a copy has a resident unit's work to hide behind.
+    A resident byte saves one byte a step whatever its unit; but the largest streamed unit sets the size of the slots,
+    so keeping all that are larger than a bound pays twice. Every bound is tried. Among equals the kept ones lie
+    spread over the order, so that a copy has a resident unit's work to hide behind.
     """
     if sum(units.values()) <= room:
         return frozenset({ALL})
@@ -339,7 +357,7 @@ def _no_room(job: _Job, base: str, budget: int) -> NoRoomError:
     # Asking for a named plan must not hide that another one would fit.
     smallest = _smallest(job)
     named = base not in ("auto", "smallest") and smallest.estimate.peak <= budget
-    least = min(_candidates(job, base, budget, _all_cuts(job)), key=lambda p: p.estimate.peak) if named else smallest
+    least = min(_candidates(job, base, budget, next(_cuts(job, base))), key=_peak) if named else smallest
     need = least.estimate
     # Rounded up: the number that is told has to work when it is typed.
     enough = f"{math.ceil(need.peak / 2**30 * 100) / 100:.2f}GiB"
@@ -351,6 +369,10 @@ def _no_room(job: _Job, base: str, budget: int) -> NoRoomError:
         found=f"a budget of {gib(budget)}",
         fix=f"Type {' or '.join(ways)}.",
     )
+
+
+def _peak(plan: Plan) -> int:
+    return plan.estimate.peak
 
 
 def _smallest(job: _Job) -> Plan:
