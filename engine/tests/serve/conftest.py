@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
-import io
 import socket
 import sys
 import threading
@@ -20,7 +18,6 @@ from fastapi import FastAPI
 from PIL import Image
 
 from nano_banana.backends import Backend
-from nano_banana.errors import BadInputError
 from nano_banana.request import Lora, Request
 from nano_banana.serve.app import ServeSettings, create_app
 from nano_banana.watch import UNWATCHED, Watch
@@ -151,27 +148,6 @@ def presets(monkeypatch: pytest.MonkeyPatch) -> None:
     module = types.ModuleType("nano_banana.presets")
     module.PRESETS = {"one": Preset()}  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "nano_banana.presets", module)
-
-
-@pytest.fixture
-def pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """nano_banana.pictures, or the least of it where this installation lacks it."""
-    if importlib.util.find_spec("nano_banana.pictures"):
-        return
-
-    def open_picture(data: bytes) -> types.SimpleNamespace:
-        try:
-            with Image.open(io.BytesIO(data)) as image:
-                if image.width * image.height > 4096 * 4096:
-                    raise OSError("too many pixels")
-                image.load()
-        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-            raise BadInputError("picture", expected="a picture", found=str(error), fix="Send another.") from error
-        return types.SimpleNamespace(notes=("blurred",))
-
-    module = types.ModuleType("nano_banana.pictures")
-    module.open_picture = open_picture  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "nano_banana.pictures", module)
 
 
 @pytest.fixture

@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 import time
-import types
 from collections.abc import Sequence
 
 from PIL import Image
@@ -17,10 +15,6 @@ from nano_banana.errors import EngineError
 from nano_banana.request import Request
 from nano_banana.serve import ServeSettings, run
 from nano_banana.watch import UNWATCHED, Watch
-
-if importlib.util.find_spec("nano_banana.presets") is None:
-    sys.modules["nano_banana.presets"] = types.ModuleType("nano_banana.presets")
-    sys.modules["nano_banana.presets"].PRESETS = {"one": None}  # type: ignore[attr-defined]
 
 
 class Slow(PreviewBackend):

@@ -133,7 +133,7 @@ def test_one_bad_request_does_not_spoil_its_batch(serve: Any, fake: Any, until: 
     assert service.outcomes() == {"ok": 2, "invalid": 1, "failed": 1}
 
 
-def test_a_picture_guided_by_another_is_drawn_alone(serve: Any, fake: Any, until: Any, pictures: None) -> None:
+def test_a_picture_guided_by_another_is_drawn_alone(serve: Any, fake: Any, until: Any) -> None:
     import base64
     import io
 

@@ -71,7 +71,7 @@ def test_json_is_sent_to_those_who_prefer_it(serve: Any) -> None:
         assert service.draw(headers={"Accept": accept}).headers["content-type"] == "image/png", accept
 
 
-def test_every_field_reaches_the_backend(serve: Any, fake: Any, pictures: None) -> None:
+def test_every_field_reaches_the_backend(serve: Any, fake: Any) -> None:
     control = {"name": "isometric", "picture": base64.b64encode(png()).decode(), "strength": 0.5}
     body = {"prompt": "p", "negative": "n", "width": 72, "height": 80, "seed": 3, "steps": 4, "guidance": 2,
             "loras": [{"name": "a", "weight": -1}, {"name": "b"}], "control": control, "upscale": 2, "style": False,
@@ -132,7 +132,7 @@ def test_every_field_reaches_the_backend(serve: Any, fake: Any, pictures: None) 
     ],
 )
 def test_what_does_not_fit_is_named_and_nothing_is_drawn(
-    serve: Any, fake: Any, pictures: None, body: bytes, status: int, what: str
+    serve: Any, fake: Any, body: bytes, status: int, what: str
 ) -> None:
     service = serve(max_side=512)
     answer = service.ask("POST", "/v1/pictures", content=body, headers=JSON)
@@ -148,7 +148,7 @@ def test_what_does_not_fit_is_named_and_nothing_is_drawn(
 @pytest.mark.parametrize(
     "data", [b"GIF89a" + b"\0" * 99, b"\x89PNG\r\n\x1a\n" + b"\0" * 99, png()[:-30], bomb(), b"no"]
 )
-def test_broken_pictures_and_bombs_are_refused(serve: Any, fake: Any, pictures: None, data: bytes) -> None:
+def test_broken_pictures_and_bombs_are_refused(serve: Any, fake: Any, data: bytes) -> None:
     answer = serve().draw({"control": {"name": "a", "picture": base64.b64encode(data).decode()}})
     assert (answer.status_code, answer.json()["reason"]) == (422, "bad input")
     assert fake.requests == []
@@ -286,6 +286,14 @@ def test_a_preset_is_the_base_and_sent_fields_come_first(serve: Any, fake: Any) 
     assert "x-nano-banana-notes" not in answer.headers
     unknown = service.ask("POST", "/v1/pictures", json={"preset": "two"})
     assert (unknown.status_code, unknown.json()["what"]) == (422, "preset")
+
+
+def test_the_real_presets_have_the_shape_that_the_schema_tells(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    from nano_banana.presets import PRESETS
+
+    answer = serve().ask("GET", "/v1/presets")
+    assert [preset["name"] for preset in answer.json()] == list(PRESETS)
 
 
 def test_info_tells_limits_and_not_where_the_model_lies(serve: Any) -> None:

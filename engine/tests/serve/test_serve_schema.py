@@ -40,7 +40,7 @@ class Tolerant:
 
 
 @pytest.fixture
-def schema(presets: None, pictures: None) -> Any:
+def schema(presets: None) -> Any:
     app = create_app(ServeSettings(max_side=128), Tolerant())
     # Each client of schemathesis would start the service and stop it for good; the worker starts by itself.
     app.router.lifespan_context = lambda _: contextlib.nullcontext()
