@@ -35,13 +35,13 @@ class Model:
     name = "diffusers"
 
     def state(self) -> dict[str, object]:
-        return {"model": "/models/sdxl", "plan": "balanced"}
+        return {"model": "example/sdxl", "plan": "balanced"}
 
 
 def test_a_model_s_picture_says_all_that_it_depends_on() -> None:
     request = Request("pump", seed=3, negative="blur", steps=20, guidance=8.0, loras=(Lora("disassembly", 0.7),))
     made = metadata.of(Model(), request, (1024, 1024))  # type: ignore[arg-type]
-    assert (made.seed, made.width, made.details["model"], made.details["plan"]) == (3, 1024, "/models/sdxl", "balanced")
+    assert (made.seed, made.width, made.details["model"], made.details["plan"]) == (3, 1024, "example/sdxl", "balanced")
     asked = {"negative": "blur", "steps": 20, "guidance": 8.0, "upscale": 1, "style": True, "sharpen": 2.0}
     assert {name: made.details[name] for name in asked} == asked
     assert made.details["loras"] == {"disassembly": 0.7}

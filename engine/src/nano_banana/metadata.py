@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image, PngImagePlugin
@@ -59,7 +60,9 @@ def of(backend: Backend, request: Request, size: tuple[int, int]) -> Metadata:
     state = backend.state()
     details: dict[str, Any] = {}
     if state.get("model"):
-        details = {name: getattr(request, name) for name in _REPEATS} | {"model": state["model"], "plan": state["plan"]}
+        details = {name: getattr(request, name) for name in _REPEATS} | {"plan": state["plan"]}
+        # Whoever gets the picture need not learn where a folder lies.
+        details["model"] = Path(state["model"]).name if Path(state["model"]).is_dir() else state["model"]
         details["loras"] = {lora.name: lora.weight for lora in request.loras}
         if request.control:
             details["control"] = {"name": request.control.name, "strength": request.control.strength}

@@ -105,6 +105,7 @@ class DiffusersBackend:
         state: dict[str, Any] = {
             "device": str(session.device) if session else self._settings.device,
             "model": self._settings.model,
+            "loras": sorted(self._settings.loras),
             "loaded": session is not None,
             "plan": plan.name if plan else None,
             "plan_text": plan.describe() if plan else "",

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi.responses import JSONResponse, Response
 
-from nano_banana import __version__
 from nano_banana.errors import MachineError
 from nano_banana.serve import logs, schema
 from nano_banana.serve.gate import Record
@@ -27,6 +26,8 @@ from nano_banana.serve.settings import ServeSettings
 if TYPE_CHECKING:
     from fastapi import Request
     from PIL import Image
+
+    from nano_banana.backends import Backend
 
 T = TypeVar("T")
 # Opening and encoding are Pillow's work on the CPU; more threads would take it from the backend.
@@ -62,7 +63,7 @@ class Drawer:
             record.fields |= {"queue_seconds": round(job.queue_seconds, 4), "run_seconds": round(job.run_seconds, 4)}
             self._metrics.queue_seconds.observe(job.queue_seconds)
         self._metrics.run_seconds.observe(job.run_seconds)
-        data = await self._within(None, partial(encode, image, wish, self._pool.backend.name))
+        data = await self._within(None, partial(encode, image, wish, self._pool.backend))
         notes = wish.notes
         if self._settings.output is not None:
             notes += await self._within(None, partial(self._keep, data, wish, record))
@@ -137,13 +138,11 @@ class Drawer:
         return ()
 
 
-def encode(image: Image.Image, wish: schema.Wish, backend: str) -> bytes:
+def encode(image: Image.Image, wish: schema.Wish, backend: Backend) -> bytes:
     """The file's bytes, with the origin in its metadata as `nano-banana generate` writes it."""
     from nano_banana import metadata, output
 
-    meta = metadata.Metadata(
-        backend, wish.request.seed, wish.request.prompt, image.width, image.height, engine_version=__version__
-    )
+    meta = metadata.of(backend, wish.request, image.size)
     return output.encode(image, wish.image_format, meta, wish.quality)
 
 
