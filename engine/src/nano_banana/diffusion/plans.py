@@ -361,8 +361,8 @@ def _no_room(job: _Job, base: str, budget: int) -> NoRoomError:
     need = least.estimate
     # Rounded up: the number that is told has to work when it is typed.
     enough = f"{math.ceil(need.peak / 2**30 * 100) / 100:.2f}GiB"
-    ways = ["--plan auto"] if named else []
-    ways += [f"--vram-budget {enough}", *_smaller_sizes(job, budget)]
+    ways = [f"--vram-budget {enough}"]
+    ways = ["--plan auto", *ways] if named else [*ways, *_smaller_sizes(job, budget)]
     return NoRoomError(
         "video memory" if job.profile.context else "memory",
         expected=f"at least {gib(need.peak)} for plan {least.name} at {job.width}x{job.height} ({parts(need)})",
