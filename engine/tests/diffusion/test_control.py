@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 import torch
 from diffusers import ControlNetModel, StableDiffusionXLPipeline
+from PIL import Image
+
 from nano_banana.diffusion import control, lora
 from nano_banana.diffusion.random_model import random_lora
 from nano_banana.errors import BadInputError
 from nano_banana.request import Control, Lora
-from PIL import Image
 
 CALL: dict[str, Any] = {"num_inference_steps": 2, "guidance_scale": 3.0, "width": 128, "height": 128}
 

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 import torch
 from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
+
 from nano_banana.diffusion import lora
 from nano_banana.diffusion.random_model import random_lora
 from nano_banana.errors import BadInputError
 from nano_banana.request import Lora
-from safetensors.torch import load_file, save_file
 
 MODULE = "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
 

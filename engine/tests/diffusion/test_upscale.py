@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import save_file
+
 from nano_banana.diffusion import upscale
 from nano_banana.diffusion.upscale import LEAST_TILE, Upscaler
 from nano_banana.errors import BadInputError
-from PIL import Image
-from safetensors.torch import save_file
 
 
 def _compact(scale: int, layers: int = 3, width: int = 8) -> dict[str, torch.Tensor]:

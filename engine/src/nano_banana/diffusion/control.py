@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,10 @@ def load(source: str, dtype: torch.dtype) -> ControlNetModel:
         where = {"variant": _look(folder), "local_files_only": True}
         source = str(folder)
     try:
-        network = ControlNetModel.from_pretrained(source, torch_dtype=dtype, use_safetensors=True, **where)
+        with warnings.catch_warnings():
+            # Newer versions have another name for torch_dtype, which older ones do not know.
+            warnings.simplefilter("ignore", FutureWarning)
+            network = ControlNetModel.from_pretrained(source, torch_dtype=dtype, use_safetensors=True, **where)
     # A broken folder fails in whichever library reads it, a hub in its client: no common class.
     except Exception as error:
         if where:

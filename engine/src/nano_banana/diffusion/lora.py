@@ -242,7 +242,7 @@ def _within(module: str, block: str) -> bool:
 
 
 def _known(unet: Any, parts: dict[str, dict[str, torch.Tensor]], source: str) -> dict[str, dict[str, torch.Tensor]]:
-    """Only what this UNet has. A file for a larger relative may fit in part, which is told; one that fits nowhere not."""
+    """Only what this UNet has: a file for a larger relative may fit in part, which is told."""
     modules = {name.replace(".base_layer", "") for name, _ in unet.named_modules()}
     fit = {module: tensors for module, tensors in parts.items() if module in modules}
     strange = sorted(set(parts) - set(fit))

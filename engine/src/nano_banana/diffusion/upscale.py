@@ -15,8 +15,8 @@ from nano_banana.diffusion.sources import first_line, mib
 from nano_banana.errors import BadInputError
 
 FACTOR = 2
-# Pixels of the picture: the outer part of a tile sees the padding of the convolutions and is thrown away, the inner part
-# of the overlap fades from one tile to the next.
+# Pixels of the picture: the outer part of a tile sees the padding of the convolutions and is thrown away, the inner
+# part of the overlap fades from one tile to the next.
 MARGIN = 16
 FADE = 16
 LEAST_TILE = 2 * (MARGIN + FADE) + 16
@@ -44,7 +44,7 @@ class Upscaler:
     def enlarge(self, image: Image.Image, tile: int = 256) -> Image.Image:
         """The picture as RGB with both sides exactly doubled; `tile` is a side in its pixels, 0 for the whole at once.
 
-        A 4x network's result is brought to 2x with LANCZOS, tile by tile. Raises BadInputError for a size out of bounds.
+        A 4x network's result is brought to 2x with LANCZOS, tile by tile. Raises BadInputError (size out of bounds).
         """
         if image.width * image.height > MOST_PIXELS:
             raise BadInputError(
