@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 # The byte alphabet of OpenAI's CLIP tokenizer: printable bytes stand for themselves, the others for 256 onwards.
@@ -135,3 +136,23 @@ def _tokenizer() -> CLIPTokenizer:
         vocabulary.write_text(json.dumps({word: number for number, word in enumerate(words)}))
         merges.write_text("#version: 0.2\n")
         return CLIPTokenizer.from_pretrained(name, model_max_length=77)
+
+
+def random_lora(pipeline: Any, path: Path, blocks: tuple[str, ...] = (), rank: int = 4, seed: int = 0) -> Path:
+    """Write a LoRA for the attention of the pipeline's UNet with random weights, in diffusers' format; returns `path`.
+
+    `blocks` such as ("mid_block", "up_blocks.0") restrict it. The weights are large enough to be seen in a picture.
+    """
+    made = torch.Generator().manual_seed(seed)
+    state = {}
+    for name, module in pipeline.unet.named_modules():
+        name = name.replace(".base_layer", "")
+        if not name.endswith((".to_q", ".to_k", ".to_v", ".to_out.0")) or not isinstance(module, torch.nn.Linear):
+            continue
+        if blocks and not name.startswith(tuple(f"{block}." for block in blocks)):
+            continue
+        down, up = (rank, module.in_features), (module.out_features, rank)
+        state[f"unet.{name}.lora_A.weight"] = torch.randn(down, generator=made) / module.in_features**0.5
+        state[f"unet.{name}.lora_B.weight"] = torch.randn(up, generator=made) / rank**0.5
+    save_file(state, str(path), metadata={"format": "pt"})
+    return path
