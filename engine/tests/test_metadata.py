@@ -29,18 +29,9 @@ def test_round_trip(tmp_path: Path, suffix: str, text: str) -> None:
         assert (image.format, image.size) == (image_format, (80, 70))
 
 
-class Model:
-    """A backend with a model, as far as the metadata asks it."""
-
-    name = "diffusers"
-
-    def state(self) -> dict[str, object]:
-        return {"model": "example/sdxl", "plan": "balanced"}
-
-
 def test_a_model_s_picture_says_all_that_it_depends_on() -> None:
     request = Request("pump", seed=3, negative="blur", steps=20, guidance=8.0, loras=(Lora("disassembly", 0.7),))
-    made = metadata.of(Model(), request, (1024, 1024))  # type: ignore[arg-type]
+    made = metadata.of("diffusers", {"model": "example/sdxl", "plan": "balanced"}, request, (1024, 1024))
     assert (made.seed, made.width, made.details["model"], made.details["plan"]) == (3, 1024, "example/sdxl", "balanced")
     asked = {"negative": "blur", "steps": 20, "guidance": 8.0, "upscale": 1, "style": True, "sharpen": 2.0}
     assert {name: made.details[name] for name in asked} == asked
@@ -48,7 +39,7 @@ def test_a_model_s_picture_says_all_that_it_depends_on() -> None:
 
 
 def test_the_preview_has_no_details() -> None:
-    assert metadata.of(backends.get("preview"), Request("pump"), (64, 64)).details == {}
+    assert metadata.of("preview", backends.get("preview").state(), Request("pump"), (64, 64)).details == {}
 
 
 def test_a_file_of_an_older_engine_is_read(tmp_path: Path) -> None:

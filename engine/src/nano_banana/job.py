@@ -43,9 +43,10 @@ def draw(backend: Backend, request: Request, place: Target, watch: Watch = UNWAT
     """
     started = time.monotonic()
     image = backend.generate(request, watch)
-    data = output.encode(image, place.image_format, metadata.of(backend, request, image.size), place.quality)
-    output.write_atomically(place.path, data)
     state = backend.state()
+    meta = metadata.of(backend.name, state, request, image.size)
+    data = output.encode(image, place.image_format, meta, place.quality)
+    output.write_atomically(place.path, data)
     return {
         "output": str(place.path),
         "backend": backend.name,

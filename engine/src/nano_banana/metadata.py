@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,6 @@ from nano_banana import __version__
 from nano_banana.errors import BadInputError
 
 if TYPE_CHECKING:
-    from nano_banana.backends import Backend
     from nano_banana.request import Request
 
 _KEY_PREFIX = "nano_banana."
@@ -55,18 +55,17 @@ class Metadata:
         return f"made by the {self.backend} backend with seed {self.seed}"
 
 
-def of(backend: Backend, request: Request, size: tuple[int, int]) -> Metadata:
-    """What belongs into the file of the picture that the backend drew of the request, `size` in pixels."""
-    state = backend.state()
+def of(backend: str, state: Mapping[str, Any], request: Request, size: tuple[int, int]) -> Metadata:
+    """What belongs into the file of a picture of the request: the backend's name and state(), and `size` in pixels."""
     details: dict[str, Any] = {}
     if state.get("model"):
-        details = {name: getattr(request, name) for name in _REPEATS} | {"plan": state["plan"]}
+        details = {name: getattr(request, name) for name in _REPEATS} | {"plan": state.get("plan")}
         # Whoever gets the picture need not learn where a folder lies.
         details["model"] = Path(state["model"]).name if Path(state["model"]).is_dir() else state["model"]
         details["loras"] = {lora.name: lora.weight for lora in request.loras}
         if request.control:
             details["control"] = {"name": request.control.name, "strength": request.control.strength}
-    return Metadata(backend.name, request.seed, request.prompt, *size, engine_version=__version__, details=details)
+    return Metadata(backend, request.seed, request.prompt, *size, engine_version=__version__, details=details)
 
 
 def save_options(meta: Metadata, image_format: str) -> dict[str, Any]:

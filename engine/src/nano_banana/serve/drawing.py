@@ -8,7 +8,7 @@ import base64
 import json
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,8 +26,6 @@ from nano_banana.serve.settings import ServeSettings
 if TYPE_CHECKING:
     from fastapi import Request
     from PIL import Image
-
-    from nano_banana.backends import Backend
 
 T = TypeVar("T")
 # Opening and encoding are Pillow's work on the CPU; more threads would take it from the backend.
@@ -63,7 +61,7 @@ class Drawer:
             record.fields |= {"queue_seconds": round(job.queue_seconds, 4), "run_seconds": round(job.run_seconds, 4)}
             self._metrics.queue_seconds.observe(job.queue_seconds)
         self._metrics.run_seconds.observe(job.run_seconds)
-        data = await self._within(None, partial(encode, image, wish, self._pool.backend))
+        data = await self._within(None, partial(encode, image, wish, self._pool.backend.name, self._pool.state))
         notes = wish.notes
         if self._settings.output is not None:
             notes += await self._within(None, partial(self._keep, data, wish, record))
@@ -138,11 +136,11 @@ class Drawer:
         return ()
 
 
-def encode(image: Image.Image, wish: schema.Wish, backend: Backend) -> bytes:
+def encode(image: Image.Image, wish: schema.Wish, backend: str, state: Mapping[str, Any]) -> bytes:
     """The file's bytes, with the origin in its metadata as `nano-banana generate` writes it."""
     from nano_banana import metadata, output
 
-    meta = metadata.of(backend, wish.request, image.size)
+    meta = metadata.of(backend, state, wish.request, image.size)
     return output.encode(image, wish.image_format, meta, wish.quality)
 
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from nano_banana.backends import Backend
 
 _BACKLOG = 2048
-# Longer than clients keep an idle connection (httpx: 5 s, as uvicorn by default): a server that closes first may break the
-# request that is being sent at that moment.
+# Longer than clients keep an idle connection (httpx: 5 s, as uvicorn by default): a server that closes first may break
+# the request that is being sent at that moment.
 _IDLE_SECONDS = 75
 # For answers that are being sent when the last picture is done.
 _SEND_SECONDS = 10
