@@ -27,8 +27,8 @@ from tests.integration.conftest import BIN, ROOT, Lab, lab_command, wish
 pytestmark = pytest.mark.lab
 
 HOSTS = ["nb-baseline-01", "nb-compat-01", "nb-stress-01"]
-# What a run without a change may take, in times of thirty pings of the same hosts right after it: seconds would judge the
-# machine. Measured: 1.9 to 2.1; on a machine that gives a ping of one host in 0.18 s the limit is 40 s.
+# What a run without a change may take, in times of thirty pings of the same hosts right after it: seconds would judge
+# the machine. Measured: 2.0 to 2.1; on a machine that gives a ping of one host in 0.18 s the limit is 40 s.
 SECOND_RUN_OVER_PINGS = 2.5
 PINGS = 30
 

@@ -93,7 +93,7 @@ TINY = Shape(
 
 
 def build(folder: Path, shape: Shape = TINY, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> Path:
-    """Make a pipeline of this shape with random weights and save it as `from_pretrained` reads it; returns the folder."""
+    """Make a pipeline with random weights and save it as `from_pretrained` reads it; returns the folder."""
     with _seeded(seed):
         tokenizer = _tokenizer()
         text = _text(CLIPTextModel, shape.text, len(tokenizer))
