@@ -27,11 +27,16 @@ def wish(expected: Expected) -> dict[str, Any]:
     promised = expected.of("model")
     profile = yaml.safe_load((PROFILES / f"{promised['profile']}.yml").read_text(encoding="utf-8"))
     variant = profile["variants"][promised["variant"]]
+
+    def runs(command: list[str]) -> bool:
+        return bool(command) and ("{weights}" not in " ".join(command) or bool(promised["weights"]))
+
     return {
         **promised,
         "engine": profile["engine"],
         "modules": variant["modules"],
-        "runs_cases": bool(variant["case_command"]),
+        "runs_cases": runs(variant["case_command"]),
+        "serves": runs(variant["serve_command"]),
     }
 
 

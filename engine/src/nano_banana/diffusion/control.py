@@ -50,7 +50,7 @@ def load(source: str, dtype: torch.dtype) -> ControlNetModel:
             fix=f"Check the network and the name. {_FIX}",
         ) from error
     _check(source, dict(network.config))
-    return network.eval().requires_grad_(False)  # type: ignore[no-any-return]
+    return network.eval().requires_grad_(False)
 
 
 def prepare(control: Control, width: int, height: int) -> Image.Image:

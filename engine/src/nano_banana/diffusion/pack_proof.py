@@ -73,7 +73,7 @@ def psnr(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> float:
     return math.inf if error == 0 else 10 * math.log10(255**2 / error)
 
 
-@torch.no_grad()
+@torch.no_grad()  # type: ignore[untyped-decorator]
 def _draw(folder: Path, from_end: int) -> list[torch.Tensor]:
     """Embeddings and pooled output of both prompts, then the picture from 0 to 1; all in fp32."""
     pipeline = _load(folder)
