@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
 from nano_banana.diffusion import plans
@@ -131,16 +129,6 @@ def test_a_named_plan_that_does_not_fit_points_to_auto() -> None:
 def test_unknown_names(name: str) -> None:
     with pytest.raises(BadInputError, match="--plan"):
         choose(None, name)
-
-
-def test_int8_is_taken_only_when_named_and_known() -> None:
-    with pytest.raises(BadInputError, match="int8"):
-        choose(None, "resident+int8")
-    known = dataclasses.replace(PROFILE, units_int8={unit: size // 2 for unit, size in UNITS.items()})
-    named = plans.choose(known, None, 512, 512, guidance=True, name="resident+int8")
-    assert (named.weights, named.name) == ("int8", "resident+int8")
-    assert named.estimate.weights == 700 * MIB
-    assert plans.choose(known, named.estimate.peak, 512, 512, guidance=True).weights == "native"
 
 
 def test_tighter_goes_down_step_by_step_to_the_end() -> None:

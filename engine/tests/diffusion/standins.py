@@ -35,7 +35,6 @@ class Plan:
     streamed: bool = False
     prefetch: int = 2
     split_guidance: bool = False
-    weights: str = "native"
     vae_tile: int = 0
     attention_slices: bool = False
     estimate: Estimate = field(default_factory=Estimate)

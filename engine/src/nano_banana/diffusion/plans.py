@@ -15,7 +15,6 @@ from nano_banana.errors import BadInputError, NoRoomError
 
 ALL = "all"
 NAMES = ("auto", "resident", "balanced", "streamed", "smallest")
-INT8 = "+int8"
 TILES = (0, 1024, 768, 512, 384, 256)
 SLOTS = 2
 
@@ -55,8 +54,7 @@ class Plan:
     one.
 
     `prefetch` is the number of slots on the device through which streamed units pass; with `split_guidance` each unit
-    runs once for each guidance pass while it is there; `weights` is "native" or "int8"; `vae_tile` in pixels, 0 = the
-    whole.
+    runs once for each guidance pass while it is there; `vae_tile` in pixels, 0 = the whole.
     """
 
     name: str
@@ -67,7 +65,6 @@ class Plan:
     attention_slices: bool
     estimate: Estimate
     prefetch: int = SLOTS
-    weights: str = "native"
 
     def describe(self) -> str:
         """One paragraph with the numbers."""
@@ -83,7 +80,6 @@ class Plan:
             "guidance passes one after the other" if self.split_guidance else "",
             f"decoding in tiles of {self.vae_tile} pixels" if self.vae_tile else "decoding as a whole",
             "attention in slices" if self.attention_slices else "",
-            "int8 weights, which change the picture" if self.weights == "int8" else "",
         ]
         return (
             f"plan {self.name}: {place}, {', '.join(cut for cut in cuts if cut)}; predicted peak {gib(need.peak)} "
@@ -95,8 +91,8 @@ class Plan:
 class Profile:
     """Sizes of one model in bytes.
 
-    `units`: streaming units in the order in which they run; `units_int8` the same with int8 weights; `rest` what is
-    in no unit; `vae` the whole VAE, `decoder` the part that decodes; `addons` adapters and ControlNets; `context` see
+    `units`: streaming units in the order in which they run; `rest` what is in no unit;
+    `vae` the whole VAE, `decoder` the part that decodes; `addons` adapters and ControlNets; `context` see
     Estimate. `activations(width, height, passes, split, slices)` and `decoding(width, height, tile)` say what work
     holds at its peak beside weights; `passes` counts pictures times guidance passes.
     """
@@ -109,7 +105,6 @@ class Profile:
     decoding: Callable[[int, int, int], int] = field(compare=False)
     context: int = 0
     addons: int = 0
-    units_int8: Mapping[str, int] = field(default_factory=dict)
     config: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -121,12 +116,11 @@ class _Job:
     width: int
     height: int
     guidance: bool
-    weights: str = "native"
     pictures: int = 1
 
     @property
     def units(self) -> Mapping[str, int]:
-        return self.profile.units if self.weights == "native" else self.profile.units_int8
+        return self.profile.units
 
     @property
     def tiles(self) -> tuple[int, ...]:
@@ -168,7 +162,7 @@ class _Job:
             bytes_per_step=sum(away.values()),
             host=sum(away.values()) + self.profile.vae,
         )
-        return Plan(name, resident, not everything, split, tile, slices, estimate, SLOTS, self.weights)
+        return Plan(name, resident, not everything, split, tile, slices, estimate, SLOTS)
 
 
 def choose(
@@ -183,18 +177,14 @@ def choose(
 ) -> Plan:
     """The least slow plan of that name whose predicted peak is at most `budget` bytes (None: no bound).
 
-    `name` is one of NAMES; with "+int8" behind it the weights are stored in 8 bits, which changes the picture and is
-    never chosen otherwise. Raises BadInputError for other names, NoRoomError with the numbers of the smallest plan.
+    Raises BadInputError for a name that is not in NAMES, NoRoomError with the numbers of the smallest plan.
     """
-    base = name.removesuffix(INT8)
-    if base not in NAMES:
+    if name not in NAMES:
         found = repr(name)
         raise BadInputError("--plan", expected=f"one of: {', '.join(NAMES)}", found=found, fix="Type --plan auto.")
-    job = _Job(profile, width, height, guidance, "native" if base == name else "int8", pictures)
-    if job.weights == "int8" and not profile.units_int8:
-        raise BadInputError("--plan", expected="a UNet with int8 sizes", found=repr(name), fix=f"Type --plan {base}.")
-    for cuts in _cuts(job, base):
-        candidates = list(_candidates(job, base, budget, cuts))
+    job = _Job(profile, width, height, guidance, pictures)
+    for cuts in _cuts(job, name):
+        candidates = list(_candidates(job, name, budget, cuts))
         fitting = [plan for plan in candidates if budget is None or plan.estimate.peak <= budget]
         if fitting:
             # min keeps the first of equals: whole pictures before tiles.
@@ -202,13 +192,13 @@ def choose(
         if budget is not None and job.floor() > budget:
             break  # decoding alone finds no room: cutting a step finer does not help
     assert budget is not None  # without a bound every candidate fits
-    raise _no_room(job, base, budget)
+    raise _no_room(job, name, budget)
 
 
 def tighter(plan: Plan, profile: Profile, width: int, height: int, guidance: bool, pictures: int = 1) -> Plan | None:
     """The next smaller plan after one that ran out of memory: smaller tiles, then half of what is resident, then split
     guidance, then attention slices; None when nothing is left."""
-    job = _Job(profile, width, height, guidance, plan.weights, pictures)
+    job = _Job(profile, width, height, guidance, pictures)
     for tile in job.tiles:
         smaller = tile and (tile < plan.vae_tile or not plan.vae_tile)
         if smaller and job.decode(tile) < job.decode(plan.vae_tile):
@@ -224,9 +214,8 @@ def tighter(plan: Plan, profile: Profile, width: int, height: int, guidance: boo
 
 
 def every(profile: Profile, budget: int | None, width: int, height: int, *, guidance: bool) -> list[Plan | NoRoomError]:
-    """Each named plan for that budget, or why there is none; with int8 where the profile knows its sizes."""
-    names = [*NAMES[1:], *(f"{name}{INT8}" for name in NAMES[1:] if profile.units_int8)]
-    return [_choose_or_say(profile, budget, width, height, guidance, name) for name in names]
+    """Each named plan for that budget, or why there is none."""
+    return [_choose_or_say(profile, budget, width, height, guidance, name) for name in NAMES[1:]]
 
 
 def _choose_or_say(
@@ -263,7 +252,6 @@ def _cuts(job: _Job, base: str) -> Iterator[list[tuple[bool, bool]]]:
 
 def _candidates(job: _Job, base: str, budget: int | None, cuts: list[tuple[bool, bool]]) -> Iterator[Plan]:
     tiles = job.tiles[-1:] if base == "smallest" else job.tiles or (0,)
-    suffix = INT8 if job.weights == "int8" else ""
     done = False
     for split, slices in cuts:
         if done:
@@ -273,7 +261,7 @@ def _candidates(job: _Job, base: str, budget: int | None, cuts: list[tuple[bool,
                 resident = _resident(job, kind, budget, job.fixed(split, slices, tile))
                 # What "balanced" found room for may be everything, or nothing.
                 real = "resident" if ALL in resident else "streamed" if not resident else "balanced"
-                plan = job.plan((real if base == "auto" else base) + suffix, resident, split, slices, tile)
+                plan = job.plan(real if base == "auto" else base, resident, split, slices, tile)
                 done = done or (not plan.streamed and (budget is None or plan.estimate.peak <= budget))
                 yield plan
 

@@ -268,4 +268,4 @@ def alike_before_decoding(one: Plan, other: Plan) -> bool:
 
 
 def _placement(plan: Plan) -> tuple[Any, ...]:
-    return (plan.resident, plan.streamed, plan.prefetch, plan.split_guidance, plan.weights)
+    return (plan.resident, plan.streamed, plan.prefetch, plan.split_guidance)

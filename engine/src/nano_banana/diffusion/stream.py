@@ -20,7 +20,6 @@ from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
 
 from nano_banana.diffusion.buffers import HostMemory, Layout
-from nano_banana.errors import BadInputError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -97,14 +96,10 @@ class Streamer:
 
     Parameters keep their identity and change their `.data`; those with "lora_" in their names stay resident.
     Attach after adapters were injected. `copied_bytes`, `loads` and `misses` (loads that nobody foresaw) count from the
-    start. Raises BadInputError for weights that are not native.
+    start.
     """
 
     def __init__(self, unet: torch.nn.Module, device: torch.device | str, plan: Plan) -> None:
-        if plan.weights != "native":
-            raise BadInputError(
-                f"plan {plan.name}", expected="native weights", found=f"{plan.weights} weights", fix="Type --plan auto."
-            )
         self.unet = unet
         self.device = torch.device(device)
         self.plan = plan
