@@ -29,6 +29,7 @@ def load(source: str, dtype: torch.dtype) -> ControlNetModel:
 
     Only safetensors are read. A folder never asks the network.
     """
+    kind: Any = ControlNetModel
     where: dict[str, Any] = {}
     if is_local(source):
         folder = Path(source).expanduser()
@@ -38,7 +39,7 @@ def load(source: str, dtype: torch.dtype) -> ControlNetModel:
         with warnings.catch_warnings():
             # Newer versions have another name for torch_dtype, which older ones do not know.
             warnings.simplefilter("ignore", FutureWarning)
-            network = ControlNetModel.from_pretrained(source, torch_dtype=dtype, use_safetensors=True, **where)
+            network = kind.from_pretrained(source, torch_dtype=dtype, use_safetensors=True, **where)
     # A broken folder fails in whichever library reads it, a hub in its client: no common class.
     except Exception as error:
         if where:
@@ -89,14 +90,15 @@ def fit(image: Image.Image, width: int, height: int) -> tuple[Image.Image, tuple
     return whole, (f"{note}, with its border's colour around it to fill {width}x{height}.",)
 
 
-def share(pipeline: Any, network: ControlNetModel) -> StableDiffusionXLControlNetPipeline:
-    """A ControlNet pipeline of the same parts as `pipeline`: nothing is copied, adapters of its UNet act in both.
+def share(pipeline: Any, network: ControlNetModel) -> Any:
+    """A StableDiffusionXLControlNetPipeline of `pipeline`'s own parts: nothing is copied, adapters act in both.
 
     Raises BadInputError when the ControlNet was made for a UNet of other widths.
     """
     _check_pair(pipeline.unet, network)
     parts = dict(pipeline.components)
-    made = StableDiffusionXLControlNetPipeline(
+    kind: Any = StableDiffusionXLControlNetPipeline
+    made = kind(
         **parts,
         controlnet=network,
         force_zeros_for_empty_prompt=bool(pipeline.config.get("force_zeros_for_empty_prompt", True)),

@@ -17,7 +17,7 @@ from typing import Any
 import safetensors
 import torch
 from diffusers import StableDiffusionXLPipeline
-from diffusers.utils import convert_unet_state_dict_to_peft
+from diffusers.utils.state_dict_utils import convert_unet_state_dict_to_peft
 from peft.tuners.tuners_utils import BaseTunerLayer
 
 from nano_banana.diffusion.sources import first_line, is_local
@@ -93,7 +93,7 @@ def block_names(unet: Any) -> list[str]:
     return names + [f"up_blocks.{number}" for number in range(len(unet.up_blocks))]
 
 
-def _layers(unet: Any) -> list[BaseTunerLayer]:
+def _layers(unet: Any) -> list[Any]:
     return [module for module in unet.modules() if isinstance(module, BaseTunerLayer)]
 
 
@@ -196,7 +196,7 @@ def _parts(state: dict[str, torch.Tensor], source: str) -> dict[str, dict[str, t
             "%s also holds weights for %s: not used, adapters change the UNet alone.", source, ", ".join(others)
         )
     if not any(".lora_A" in key for key in share):
-        share = convert_unet_state_dict_to_peft(share)
+        share = dict(zip(_in_peft_names(share), share.values(), strict=True))
     parts: dict[str, dict[str, torch.Tensor]] = {}
     for key, value in share.items():
         match = _PART.fullmatch(key)
@@ -261,6 +261,7 @@ def _base(module: Any) -> Any:
 
 def _check_shapes(source: str, name: str, module: Any, tensors: dict[str, torch.Tensor]) -> None:
     # Sizes are read from attributes: the weights themselves may be away while they are streamed.
+    tail: tuple[int, ...]
     if isinstance(module, torch.nn.Linear):
         inward, outward, tail = module.in_features, module.out_features, ()
     elif isinstance(module, torch.nn.Conv2d):
@@ -315,7 +316,11 @@ def _inject(
 
 def _alpha_module(key: str) -> str:
     key = key.removeprefix("unet.").removesuffix(".alpha")
-    return next(iter(convert_unet_state_dict_to_peft({key: torch.empty(0)}))).split(".lora_")[0]
+    return _in_peft_names({key: torch.empty(0)})[0].split(".lora_")[0]
+
+
+def _in_peft_names(state: dict[str, torch.Tensor]) -> list[str]:
+    return [str(key) for key in convert_unet_state_dict_to_peft(state)]  # type: ignore[no-untyped-call]
 
 
 def _check_name(unet: Any, name: str) -> None:

@@ -100,12 +100,13 @@ def _draw(folder: Path, from_end: int) -> list[torch.Tensor]:
 
 
 def _load(folder: Path) -> Any:
+    kind: Any = StableDiffusionXLPipeline
     plain = all(any(".fp16" not in f.name for f in (folder / n).glob("*.safetensors")) for n in ("unet", "vae"))
     try:
         with warnings.catch_warnings():
             # Newer versions have another name for torch_dtype, which older ones do not know.
             warnings.simplefilter("ignore", FutureWarning)
-            pipeline = StableDiffusionXLPipeline.from_pretrained(
+            pipeline = kind.from_pretrained(
                 str(folder),
                 torch_dtype=torch.float32,
                 use_safetensors=True,

@@ -91,6 +91,7 @@ def save_json(path: Path, value: dict[str, Any]) -> None:
 
 
 def _kept(part: Part, file: Path) -> Iterator[tuple[str, Any]]:
+    opened: Any
     try:
         opened = safe_open(str(file), "pt")
     except (SafetensorError, OSError) as error:
