@@ -378,22 +378,38 @@ def test_pack_says_what_it_saved(
     calls = []
 
     @dataclass
-    class Report:
-        target: Path
-        bytes_after: int
+    class Proof:
+        embedding_difference: float = 0.0011
+        psnr: float | None = 66.6
 
-    def pack(source: str, target: Path, dtype: str = "float16") -> Report:
-        calls.append((source, target, dtype))
-        return Report(target, 7)
+    @dataclass
+    class Report:
+        target: str
+        before: dict[str, int]
+        after: dict[str, int]
+        dropped: tuple[str, ...] = ("unet: a second copy",)
+        notes: tuple[str, ...] = ()
+        proof: Proof = dataclasses.field(default_factory=Proof)
+        saved: float = 0.5
+
+    def pack(source: str, target: Path, dtype: str, *, vae_dtype: str) -> Report:
+        calls.append((source, target, dtype, vae_dtype))
+        return Report(str(target), {"unet": 32_000_000}, {"unet": 16_000_000})
 
     monkeypatch.setitem(sys.modules, "nano_banana.diffusion.pack", types.SimpleNamespace(pack=pack))
     new = tmp_path / "new"
     assert cli.main(["pack", "model", str(new), "--dtype", "bfloat16"]) == 0
-    assert capsys.readouterr().out == f"target: {new}\nbytes_after: 7\n"
-    assert cli.main(["pack", "model", str(new), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"target": str(new), "bytes_after": 7}
-    assert cli.main(["pack", "model", str(tmp_path)]) == 2
-    assert calls == [("model", new, "bfloat16"), ("model", new, "float16")]
+    told = capsys.readouterr().out.splitlines()
+    assert told == [
+        "unet                  32.0 -> 16.0 MB",
+        "left out        unet: a second copy",
+        "proof           embeddings differ by 0.0011, the picture: 66.6 dB",
+        f"wrote {new}: 50.0% smaller",
+    ]
+    assert cli.main(["pack", "model", str(new), "--json", "--vae-dtype", "float16"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["saved"], found["after"], found["proof"]["psnr"]) == (0.5, {"unet": 16_000_000}, 66.6)
+    assert calls == [("model", new, "bfloat16", "float32"), ("model", new, "float16", "float16")]
 
 
 def test_bench_measures_or_predicts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

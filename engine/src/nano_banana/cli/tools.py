@@ -4,15 +4,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nano_banana import backends
 from nano_banana.cli import options, values
 from nano_banana.cli.screen import say, show
-from nano_banana.errors import EXIT_FAILURE, EXIT_OK, BadInputError
+from nano_banana.errors import EXIT_FAILURE, EXIT_OK
+
+if TYPE_CHECKING:
+    from nano_banana.diffusion.pack import Report
 
 
 def doctor(
@@ -41,21 +45,34 @@ def doctor(
 
 def pack(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="A model in diffusers' folder format, or a hub id.")],
-    target: Annotated[Path, typer.Argument(metavar="TARGET", help="The folder to write; it must not exist.")],
+    target: Annotated[Path, typer.Argument(metavar="TARGET", help="The folder to write: new, or an earlier pack.")],
     dtype: Annotated[str, typer.Option("--dtype", metavar="NAME", help="float16, bfloat16 or float32.")] = "float16",
+    vae_dtype: Annotated[
+        str, typer.Option("--vae-dtype", metavar="NAME", help="The same for the VAE, which overflows in float16.")
+    ] = "float32",
     as_json: options.Json = False,
 ) -> int:
     """Write a trimmed copy of a model, and prove that it draws the same."""
-    if target.exists():
-        raise BadInputError("TARGET", expected="a new folder", found=f"{target} exists", fix="Type another name.")
     from nano_banana.diffusion.pack import pack as library
 
-    report = library(source, target, dtype=dtype)
+    report = library(source, target, dtype=dtype, vae_dtype=vae_dtype)
     if as_json:
-        show(_plain(dataclasses.asdict(report)))
+        show(_plain(dataclasses.asdict(report) | {"saved": report.saved}))
     else:
-        print(_lines(dataclasses.asdict(report)))
+        print("\n".join(_packed(report)))
     return EXIT_OK
+
+
+def _packed(report: Report) -> Iterator[str]:
+    """What pack made, for people; sizes in MB."""
+    for part, size in report.before.items():
+        yield f"{part:<16}{size / 1e6:10.1f} -> {report.after.get(part, 0) / 1e6:.1f} MB"
+    yield from (f"left out        {name}" for name in report.dropped)
+    if report.proof:
+        picture = f"{report.proof.psnr:.1f} dB" if report.proof.psnr is not None else "equal in every pixel"
+        yield f"proof           embeddings differ by {report.proof.embedding_difference:.2g}, the picture: {picture}"
+    yield from (f"note            {note}" for note in report.notes)
+    yield f"wrote {report.target}: {report.saved:.1%} smaller"
 
 
 def bench(

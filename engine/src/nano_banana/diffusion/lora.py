@@ -320,7 +320,7 @@ def _alpha_module(key: str) -> str:
 
 
 def _in_peft_names(state: dict[str, torch.Tensor]) -> list[str]:
-    return [str(key) for key in convert_unet_state_dict_to_peft(state)]  # type: ignore[no-untyped-call]
+    return [str(key) for key in convert_unet_state_dict_to_peft(state)]
 
 
 def _check_name(unet: Any, name: str) -> None:
