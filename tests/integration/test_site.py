@@ -28,7 +28,7 @@ pytestmark = pytest.mark.lab
 
 HOSTS = ["nb-baseline-01", "nb-compat-01", "nb-stress-01"]
 # What a run without a change may take, in times of thirty pings of the same hosts right after it: seconds would judge
-# the machine. It is 45 s where a ping of one host takes 0.18 s. Measured: 2.0 to 2.1, and 2.5 since hosts run the service
+# the machine. It is 45 s where a ping of one host takes 0.18 s. Measured: 2.0 to 2.1, and 2.5 since hosts serve
 # and the command starts by typer.
 SECOND_RUN_OVER_PINGS = 2.78
 PINGS = 30
