@@ -131,9 +131,11 @@ class _Job:
         work = max(self.activations(split, slices), self.decode(tile))
         return self.profile.context + self.profile.rest + self.profile.addons + work
 
-    def floor(self) -> int:
+    def floor(self, name: str) -> int:
         """Bytes without which no plan works, whatever its steps hold."""
         least = min((_room_for(self.units, bound) for bound in self.units.values()), default=0)
+        if name == "resident":
+            least = sum(self.units.values())
         profile = self.profile
         return profile.context + profile.rest + profile.addons + least + min(map(self.decode, self.tiles or (0,)))
 
@@ -189,7 +191,7 @@ def choose(
         if fitting:
             # min keeps the first of equals: whole pictures before tiles.
             return min(fitting, key=lambda plan: _seconds(plan, job))
-        if budget is not None and job.floor() > budget:
+        if budget is not None and job.floor(name) > budget:
             break  # decoding alone finds no room: cutting a step finer does not help
     assert budget is not None  # without a bound every candidate fits
     raise _no_room(job, name, budget)
