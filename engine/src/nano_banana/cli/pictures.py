@@ -8,47 +8,24 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import BinaryIO
 
-import typer
-
-from nano_banana import backends
 from nano_banana.cli import options, values
 from nano_banana.cli.screen import Progress, opened, say, show
 from nano_banana.errors import EXIT_OK, EXIT_SOME_FAILED, BadInputError
 
 
-def generate(
-    output: options.OutputFile,
-    prompt: options.Prompt = None,
-    preset: options.Preset = None,
-    size: options.Size = "1024x1024",
-    seed: options.Seed = None,
-    negative: options.Negative = None,
-    steps: options.Steps = None,
-    guidance: options.Guidance = None,
-    upscale: options.Upscale = None,
-    style: options.Style = None,
-    sharpen: options.Sharpen = None,
-    lora: options.Lora = None,
-    lora_blocks: options.LoraBlocks = None,
-    control: options.ControlModel = None,
-    control_picture: options.ControlPicture = None,
-    control_strength: options.ControlStrength = None,
-    upscaler: options.Upscaler = "",
-    backend: options.Backend = backends.DEFAULT,
-    model: options.Model = "",
-    device: options.Device = "auto",
-    vram_budget: options.VramBudget = None,
-    plan: options.Plan = "auto",
-    quality: options.Quality = None,
-    as_json: options.Json = False,
-) -> int:
+@options.takes(
+    {"output": options.text("--output", "FILE", ".png, .jpg, .jpeg or .webp", options.OUTPUT_PANEL, ...)},
+    options.PICTURE,
+    options.CONTROL_PICTURE,
+    options.SETTINGS,
+    options.BACKEND,
+    {"quality": options.text("--quality", "N", "1 to 100, for JPEG and WebP alone.", options.OUTPUT_PANEL)},
+    options.JSON,
+)
+def generate(given: options.Given) -> int:
     """Draw one picture."""
-    return _generate(locals())
-
-
-def _generate(given: values.Given) -> int:
     started = time.monotonic()
     request, settings = values.request_of(given), values.settings_of(given)
     # After the checks that need no library.
@@ -81,43 +58,29 @@ def _generate(given: values.Given) -> int:
     return EXIT_OK
 
 
-def batch(
-    source: Annotated[
-        options.Text, typer.Argument(metavar="[FILE]", help="JSON lines; - or nothing reads standard input.")
-    ] = None,
-    output_dir: Annotated[
-        str,
-        typer.Option(
-            "--output-dir", metavar="FOLDER", help="Pictures go here and nowhere else.", rich_help_panel=options.OUTPUT
-        ),
-    ] = ".",
-    lora: options.Lora = None,
-    lora_blocks: options.LoraBlocks = None,
-    control: options.ControlModel = None,
-    upscaler: options.Upscaler = "",
-    backend: options.Backend = backends.DEFAULT,
-    model: options.Model = "",
-    device: options.Device = "auto",
-    vram_budget: options.VramBudget = None,
-    plan: options.Plan = "auto",
-    as_json: Annotated[
-        bool,
-        typer.Option(
-            "--json", help="Nothing on standard error; results are JSON lines always.", rich_help_panel=options.OUTPUT
-        ),
-    ] = False,
-) -> int:
+@options.takes(
+    {"source": options.argument("[FILE]", "JSON lines; - or nothing reads standard input.", None)},
+    {
+        "output_dir": options.text(
+            "--output-dir", "FOLDER", "Pictures go here and nowhere else.", options.OUTPUT_PANEL, "."
+        )
+    },
+    options.SETTINGS,
+    options.BACKEND,
+    {
+        "as_json": options.switch(
+            "--json", "Nothing on standard error; results are JSON lines always.", options.OUTPUT_PANEL
+        )
+    },
+)
+def batch(given: options.Given) -> int:
     """Draw many pictures with one load: JSON lines in, JSON lines out.
 
     A line is an object such as {"prompt": "pump: gear, 2 screws", "output": "pump.png", "seed": 5}. A bad line becomes
     a result line with its error, and the rest goes on.
     """
-    return _batch(locals())
-
-
-def _batch(given: values.Given) -> int:
     settings = values.settings_of(given)
-    folder = _folder(given["output_dir"])
+    folder = values.folder(given["output_dir"])
     from nano_banana import batch as library
 
     progress, drawn, failed = Progress(quiet=given["as_json"]), 0, 0
@@ -139,15 +102,6 @@ def _batch(given: values.Given) -> int:
     if not given["as_json"]:
         say(f"{drawn} drawn, {failed} failed")
     return EXIT_SOME_FAILED if failed else EXIT_OK
-
-
-def _folder(text: str) -> Path:
-    folder = Path(text)
-    if not folder.is_dir():
-        raise BadInputError(
-            "--output-dir", expected="an existing folder", found=f"none at {text}", fix=f"Type: mkdir -p '{text}'"
-        )
-    return folder
 
 
 @contextlib.contextmanager

@@ -6,11 +6,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from nano_banana import backends
 from nano_banana.cli import options, values
 from nano_banana.cli.screen import say, show
 from nano_banana.errors import EXIT_FAILURE, EXIT_OK
@@ -18,45 +15,41 @@ from nano_banana.errors import EXIT_FAILURE, EXIT_OK
 if TYPE_CHECKING:
     from nano_banana.diffusion.pack import Report
 
+_BENCH_PROMPT = "hair dryer, knolling, labeled with part names: motor, housing, 4 screws, cable"
 
-def doctor(
-    lora: options.Lora = None,
-    lora_blocks: options.LoraBlocks = None,
-    control: options.ControlModel = None,
-    upscaler: options.Upscaler = "",
-    model: options.Model = "",
-    device: options.Device = "auto",
-    vram_budget: options.VramBudget = None,
-    plan: options.Plan = "auto",
-    as_json: options.Json = False,
-) -> int:
+
+@options.takes(options.SETTINGS, options.JSON)
+def doctor(given: options.Given) -> int:
     """Look at this machine: what is there, what is not, and how to mend it."""
-    settings = values.settings_of(locals())
+    settings = values.settings_of(given)
     from nano_banana.doctor import FAILED, examine
 
     rows = examine(settings)
-    if as_json:
+    if given["as_json"]:
         show([dataclasses.asdict(row) for row in rows])
-    for row in [] if as_json else rows:
+    for row in [] if given["as_json"] else rows:
         fix = f" -> {row.fix}" if row.fix else ""
         print(f"{row.status:<8} {row.name:<14} {row.found}{fix}")
     return EXIT_FAILURE if any(row.status == FAILED for row in rows) else EXIT_OK
 
 
-def pack(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A model in diffusers' folder format, or a hub id.")],
-    target: Annotated[Path, typer.Argument(metavar="TARGET", help="The folder to write: new, or an earlier pack.")],
-    dtype: Annotated[str, typer.Option("--dtype", metavar="NAME", help="float16, bfloat16 or float32.")] = "float16",
-    vae_dtype: Annotated[
-        str, typer.Option("--vae-dtype", metavar="NAME", help="The same for the VAE, which overflows in float16.")
-    ] = "float32",
-    as_json: options.Json = False,
-) -> int:
+@options.takes(
+    {
+        "source": options.argument("SOURCE", "A model in diffusers' folder format, or a hub id."),
+        "target": options.argument("TARGET", "The folder to write: new, or an earlier pack."),
+        "dtype": options.text("--dtype", "NAME", "float16, bfloat16 or float32.", default="float16"),
+        "vae_dtype": options.text(
+            "--vae-dtype", "NAME", "The same for the VAE, which overflows in float16.", default="float32"
+        ),
+    },
+    options.JSON,
+)
+def pack(given: options.Given) -> int:
     """Write a trimmed copy of a model, and prove that it draws the same."""
     from nano_banana.diffusion.pack import pack as library
 
-    report = library(source, target, dtype=dtype, vae_dtype=vae_dtype)
-    if as_json:
+    report = library(given["source"], Path(given["target"]), dtype=given["dtype"], vae_dtype=given["vae_dtype"])
+    if given["as_json"]:
         show(_plain(dataclasses.asdict(report) | {"saved": report.saved}))
     else:
         print("\n".join(_packed(report)))
@@ -75,39 +68,20 @@ def _packed(report: Report) -> Iterator[str]:
     yield f"wrote {report.target}: {report.saved:.1%} smaller"
 
 
-def bench(
-    prompt: options.Prompt = "hair dryer, knolling, labeled with part names: motor, housing, 4 screws, cable",
-    preset: options.Preset = None,
-    size: options.Size = "1024x1024",
-    seed: options.Seed = None,
-    negative: options.Negative = None,
-    steps: options.Steps = None,
-    guidance: options.Guidance = None,
-    upscale: options.Upscale = None,
-    style: options.Style = None,
-    sharpen: options.Sharpen = None,
-    lora: options.Lora = None,
-    lora_blocks: options.LoraBlocks = None,
-    control: options.ControlModel = None,
-    control_picture: options.ControlPicture = None,
-    control_strength: options.ControlStrength = None,
-    upscaler: options.Upscaler = "",
-    backend: options.Backend = backends.DEFAULT,
-    model: options.Model = "",
-    device: options.Device = "auto",
-    vram_budget: options.VramBudget = None,
-    plan: options.Plan = "auto",
-    pictures: Annotated[str, typer.Option("--pictures", metavar="N", help="How many to draw, 1 to 1000.")] = "3",
-    memory_model: Annotated[
-        bool, typer.Option("--memory-model", help="Predict each plan's memory peak instead; draws nothing.")
-    ] = False,
-    as_json: options.Json = False,
-) -> int:
+@options.takes(
+    options.PICTURE,
+    {"prompt": options.text("--prompt", "TEXT", "What to draw.", options.PICTURE_PANEL, _BENCH_PROMPT)},
+    options.CONTROL_PICTURE,
+    options.SETTINGS,
+    options.BACKEND,
+    {
+        "pictures": options.text("--pictures", "N", "How many to draw, 1 to 1000.", default="3"),
+        "memory_model": options.switch("--memory-model", "Predict each plan's memory peak instead; draws nothing."),
+    },
+    options.JSON,
+)
+def bench(given: options.Given) -> int:
     """Measure: steps per second, peak of video and host memory, the first and the later pictures."""
-    return _bench(locals())
-
-
-def _bench(given: dict[str, Any]) -> int:
     request, settings = values.request_of(given), values.settings_of(given)
     count = values.whole("--pictures", given["pictures"])
     from nano_banana import bench as library

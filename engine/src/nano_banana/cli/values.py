@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from nano_banana.backends import Settings
+from nano_banana.cli.options import Given
 from nano_banana.errors import BadInputError
 from nano_banana.request import Control, Lora, Request, parse_seed, parse_size
 
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([KMGT]i?)?B?", re.ASCII | re.IGNORECASE)
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
-
-# What a parameter of a command is called -> its value as text, None where it was not typed.
-Given = Mapping[str, Any]
 
 
 def parse_bytes(option: str, text: str) -> int:
@@ -44,6 +42,16 @@ def number(option: str, text: str) -> float:
     if not re.fullmatch(r"-?[0-9]{1,9}(\.[0-9]{1,12})?", text.strip()):
         raise BadInputError(option, expected="a number", found=repr(text), fix=f"Type for example {option} 1.5.")
     return float(text)
+
+
+def folder(text: str) -> Path:
+    """The folder that --output-dir names; it has to exist."""
+    path = Path(text)
+    if not path.is_dir():
+        raise BadInputError(
+            "--output-dir", expected="an existing folder", found=f"none at {text}", fix=f"Type: mkdir -p '{text}'"
+        )
+    return path
 
 
 def named(option: str, text: str) -> tuple[str, str]:

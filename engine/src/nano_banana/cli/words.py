@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated
 
 import typer
 
@@ -16,11 +15,12 @@ presets = typer.Typer(help="Settings that are known to work: list them, show one
 
 
 @presets.command("list", epilog=options.EXIT_CODES)
-def list_presets(as_json: options.Json = False) -> int:
+@options.takes(options.JSON)
+def list_presets(given: options.Given) -> int:
     """Name the presets."""
     from nano_banana.presets import PRESETS
 
-    if as_json:
+    if given["as_json"]:
         show({name: preset.to_json() for name, preset in PRESETS.items()})
         return EXIT_OK
     for name, preset in PRESETS.items():
@@ -29,15 +29,13 @@ def list_presets(as_json: options.Json = False) -> int:
 
 
 @presets.command("show", epilog=options.EXIT_CODES)
-def show_preset(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="One that `presets list` names.")],
-    as_json: options.Json = False,
-) -> int:
+@options.takes({"name": options.argument("NAME", "One that `presets list` names.")}, options.JSON)
+def show_preset(given: options.Given) -> int:
     """Show what a preset sets; `generate --preset NAME` draws it."""
     from nano_banana.presets import get
 
-    told = get(name).to_json()
-    if as_json:
+    told = get(given["name"]).to_json()
+    if given["as_json"]:
         show(told)
         return EXIT_OK
     for field, value in told.items():
@@ -45,22 +43,26 @@ def show_preset(
     return EXIT_OK
 
 
-def lint(
-    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="The text to look at.")],
-    fix: Annotated[bool, typer.Option("--fix", help="Print the mended prompt.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit code 2 when something was found.")] = False,
-    as_json: options.Json = False,
-) -> int:
+@options.takes(
+    {
+        "prompt": options.argument("PROMPT", "The text to look at."),
+        "fix": options.switch("--fix", "Print the mended prompt."),
+        "strict": options.switch("--strict", "Exit code 2 when something was found."),
+    },
+    options.JSON,
+)
+def lint(given: options.Given) -> int:
     """Say what a prompt could do better, and mend what needs no decision."""
     from nano_banana import lint as library
 
+    prompt = given["prompt"]
     findings = library.lint(prompt)
-    mended = library.fix(prompt) if fix else None
-    if as_json:
+    mended = library.fix(prompt) if given["fix"] else None
+    if given["as_json"]:
         show({"prompt": prompt, "findings": [dataclasses.asdict(finding) for finding in findings], "fixed": mended})
-    elif fix:
+    elif given["fix"]:
         print(mended)
     else:
         for finding in findings:
             print(f"{finding.position}: {finding.rule}: {finding.found!r}: {finding.suggestion}")
-    return EXIT_BAD_INPUT if strict and findings else EXIT_OK
+    return EXIT_BAD_INPUT if given["strict"] and findings else EXIT_OK
