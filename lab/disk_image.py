@@ -145,10 +145,13 @@ def root_command() -> tuple[str, ...]:
 
 
 def environment(work: Path) -> dict[str, str]:
+    return {"TMPDIR": str(work), "PATH": search_path(), "LC_ALL": "C"}
+
+
+def search_path() -> str:
     """Debian's own programs come first: mke2fs lies where an ordinary user does not look, and mmdebstrap starts python3
     for each package, which somebody's pyenv makes slow."""
-    programs = f"/usr/sbin:/usr/bin:/sbin:/bin:{os.environ.get('PATH', '')}"
-    return {"TMPDIR": str(work), "PATH": programs, "LC_ALL": "C"}
+    return f"/usr/sbin:/usr/bin:/sbin:/bin:{os.environ.get('PATH', '')}"
 
 
 def _make(build: Build) -> None:

@@ -169,13 +169,19 @@ def _cgroups(machine: Machine) -> str:
 
 
 def _there(proof: str) -> bool:
-    return Path(proof).exists() if proof.startswith("/") else shutil.which(proof) is not None
+    return Path(proof).exists() if proof.startswith("/") else _program(proof) is not None
+
+
+def _program(name: str) -> str | None:
+    # The path of an ordinary user of Debian is without /usr/sbin, where mke2fs, sfdisk and modprobe are.
+    return shutil.which(name, path=disk_image.search_path())
 
 
 def _loadable(module: str) -> bool:
-    if shutil.which("modprobe") is None:
+    modprobe = _program("modprobe")
+    if modprobe is None:
         return False
-    return subprocess.run(["modprobe", "--dry-run", "--quiet", module], check=False).returncode == 0
+    return subprocess.run([modprobe, "--dry-run", "--quiet", module], check=False).returncode == 0
 
 
 def _free_gb(folder: Path) -> float:

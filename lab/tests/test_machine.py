@@ -13,7 +13,8 @@ from lab import image, inotify
 from lab.errors import MACHINE, LabError
 from lab.guests.facts import parse_fib_trie, parse_if_inet6
 from lab.guests.podman_cli import containers_conf, images_without_users
-from lab.machine import Machine, checks, install, packages, require
+from lab.machine import Machine, checks, install, look, packages, require
+from lab.paths import Paths
 
 WELL = Machine(
     is_root=True,
@@ -86,6 +87,15 @@ def test_each_driver_brings_its_packages() -> None:
     assert {"podman", "runc"} <= set(packages({"podman"}, unified_cgroups=False))
     qemu = set(packages({"qemu"}, unified_cgroups=True))
     assert {"qemu-system-x86", "ovmf", "mmdebstrap"} <= qemu and "podman" not in qemu
+
+
+def test_programs_are_found_where_an_ordinary_user_does_not_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/usr/local/bin:/usr/bin:/bin")
+    # Of the base system, on every Debian, and in no folder of that path.
+    monkeypatch.setattr("lab.machine.packages", lambda *_: {"util-linux": "fsck", "nothing": "no-such-program"})
+    assert look(Paths(tmp_path, tmp_path, "0123abcd"), {"qemu"}).missing_packages == ("nothing",)
 
 
 def test_kvm_that_does_not_work_is_told_and_no_lack() -> None:
