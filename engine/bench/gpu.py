@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -91,21 +92,9 @@ def measure_variant(options: argparse.Namespace) -> Figures:
     try:
         if cuda and options.variant != "resident":
             measure.cap(int(options.cap * GIB) - (measure.context() or 0))
-        video = measure.VideoPeak() if cuda else None
-        if video:
-            video.__enter__()
-        try:
+        with measure.VideoPeak() if cuda else nullcontext() as video:
             draw = _ours(options) if options.variant in (*OURS, UNGUIDED) else _theirs(options)
-            started = time.perf_counter()
-            draw(0)
-            first = time.perf_counter() - started
-            started = time.perf_counter()
-            for number in range(options.pictures):
-                draw(number + 1)
-            seconds = (time.perf_counter() - started) / options.pictures
-        finally:
-            if video:
-                video.__exit__()
+            first, seconds = _timed(draw, options.pictures)
         return Figures(
             options.variant,
             peak_gib=video.peak / GIB if video and video.peak is not None else None,
@@ -113,9 +102,19 @@ def measure_variant(options: argparse.Namespace) -> Figures:
             seconds=seconds,
             first_seconds=first,
         )
-    # A variant that cannot run is a line of the table: the others still count, whatever it raised.
-    except Exception as error:
+    except Exception as error:  # a variant that cannot run, whatever it raised, is a line: the others still count
         return Figures(options.variant, error=f"{type(error).__name__}: {str(error).strip().splitlines()[:1]}"[:300])
+
+
+def _timed(draw: Callable[[int], Any], pictures: int) -> tuple[float, float]:
+    """Seconds of the first picture, and of each of the `pictures` after it."""
+    started = time.perf_counter()
+    draw(0)
+    first = time.perf_counter() - started
+    started = time.perf_counter()
+    for number in range(pictures):
+        draw(number + 1)
+    return first, (time.perf_counter() - started) / pictures
 
 
 def _ours(options: argparse.Namespace) -> Callable[[int], Any]:

@@ -12,7 +12,7 @@ from nano_banana.errors import BadInputError
 from nano_banana.phrases import ISOMETRIC
 from nano_banana.request import Control, Lora, Request
 
-# The names under which the adapters are to be loaded: --lora disassembly=FILE, --controlnet isometric=FOLDER.
+# The names under which the adapters are to be loaded: --lora disassembly=FILE, --control isometric=FOLDER.
 LORA = "disassembly"
 CONTROLNET = "isometric"
 _DEFAULTS = Request("defaults")

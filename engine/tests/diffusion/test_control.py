@@ -182,7 +182,7 @@ def test_folders_that_are_no_controlnet(folder: Path, tiny: Path, tmp_path: Path
     ):
         with pytest.raises(BadInputError, match=words) as caught:
             control.load(str(path), torch.float32)
-        assert "Type --controlnet NAME=FOLDER" in caught.value.fix
+        assert "Type --control NAME=FOLDER" in caught.value.fix
 
 
 def test_a_controlnet_of_another_model_is_refused(pipeline: Any) -> None:

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from nano_banana.diffusion import pack as library
 from nano_banana.diffusion import pack_proof
+from nano_banana.diffusion.folder import Folder
 from nano_banana.diffusion.pack import pack
 from nano_banana.diffusion.pack_weights import Part
 from nano_banana.errors import BadInputError, MachineError
@@ -191,7 +192,7 @@ def test_disk_is_checked_before(source: Path, tmp_path: Path, monkeypatch: pytes
 
 
 def test_the_estimate_is_what_is_written(source: Path, tmp_path: Path) -> None:
-    parts, _ = library._plan(source, "float16", "float32")
+    parts, _ = library._plan(Folder(source, "SOURCE", ""), "float16", "float32")
     pack(str(source), tmp_path / "packed", proof=False)
     for part in parts:
         (file,) = (tmp_path / "packed" / part.name).glob("*.safetensors")
@@ -207,14 +208,14 @@ def _rewrite(file: Path, **values: Any) -> None:
 @pytest.mark.parametrize("kind", ["class", "unet", "missing", "bin", "cut", "index", "note", "file", "large"])
 def test_sources_that_cannot_be_packed(source: Path, tmp_path: Path, kind: str) -> None:
     words = {
-        "class": "found a StableDiffusionPipeline",
+        "class": "found _class_name 'StableDiffusionPipeline'",
         "unet": "size conditioning",
-        "missing": "text_encoder_2: ",
+        "missing": "text_encoder_2 of diffusers or transformers",
         "bin": "one set of",
         "cut": "a whole .safetensors file",
         "index": "JSONDecodeError",
-        "note": "another version",
-        "file": "a single file",
+        "note": "format 1 with",
+        "file": "a folder; found a file",
         "large": "numbers that torch.float16 can hold",
     }
     given = source

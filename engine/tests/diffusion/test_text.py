@@ -14,6 +14,7 @@ from diffusers import StableDiffusionXLPipeline
 from transformers import CLIPTextModel
 
 from nano_banana.diffusion import load
+from nano_banana.diffusion.folder import NETWORKS, NOTE
 from nano_banana.diffusion.text import PromptEncoder
 from nano_banana.errors import BadInputError, MachineError
 
@@ -85,7 +86,7 @@ def trimmed(tiny: Path, folder: Path) -> Path:
     kept = {name: value for name, value in whole.state_dict().items() if name in cut.state_dict()}
     cut.load_state_dict(kept, strict=True)
     cut.save_pretrained(folder / "text_encoder")
-    (folder / load.NOTE).write_text(json.dumps({"format": 1, "text_encoder_layers_from_end": 1}))
+    (folder / NOTE).write_text(json.dumps({"format": 1, "text_encoder_layers_from_end": 1}))
     return folder
 
 
@@ -143,7 +144,7 @@ def cut_off(folder: Path) -> None:
 
 
 def strange_note(folder: Path) -> None:
-    (folder / load.NOTE).write_text('{"format": 7}')
+    (folder / NOTE).write_text('{"format": 7}')
 
 
 def _change(file: Path, **values: object) -> None:
@@ -179,7 +180,7 @@ def test_variant_files_are_found(tiny: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(tiny, folder)
     StableDiffusionXLPipeline.from_pretrained(tiny).save_pretrained(folder, variant="fp16", safe_serialization=True)
-    for name in load.NETWORKS:
+    for name in NETWORKS:
         for file in (folder / name).glob("*.safetensors"):
             if ".fp16" not in file.name:
                 file.unlink()

@@ -24,7 +24,7 @@ class PreviewBackend:
     summary = "layout drawing, not a diffusion image"
 
     def __init__(self, settings: Settings) -> None:
-        for option, value in (("--lora", settings.loras), ("--controlnet", settings.controlnets)):
+        for option, value in (("--lora", settings.loras), ("--control", settings.controlnets)):
             if value:
                 raise _needs_diffusers(option, ", ".join(value))
         if settings.upscaler:

@@ -13,12 +13,12 @@ import torch
 from diffusers import ControlNetModel, StableDiffusionXLControlNetPipeline
 from PIL import Image
 
-from nano_banana.diffusion.sources import first_line, is_local, read_json
-from nano_banana.errors import BadInputError, EngineError, MachineError
+from nano_banana.diffusion.sources import first_line, is_local, no_answer, read_json, reading
+from nano_banana.errors import BadInputError, EngineError
 from nano_banana.request import Control
 
 _LOG = logging.getLogger(__name__)
-_OPTION = "--controlnet"
+_OPTION = "--control"
 _FIX = f"Type {_OPTION} NAME=FOLDER with a ControlNet for SDXL that save_pretrained of diffusers wrote."
 # What SDXL adds to the time step: without it a ControlNet is one for another generation of models.
 _SDXL = "text_time"
@@ -35,21 +35,14 @@ def load(source: str, dtype: torch.dtype) -> ControlNetModel:
         folder = Path(source).expanduser()
         where = {"variant": _look(folder), "local_files_only": True}
         source = str(folder)
-    try:
-        with warnings.catch_warnings():
-            # Newer versions have another name for torch_dtype, which older ones do not know.
-            warnings.simplefilter("ignore", FutureWarning)
-            network = kind.from_pretrained(source, torch_dtype=dtype, use_safetensors=True, **where)
-    # A broken folder fails in whichever library reads it, a hub in its client: no common class.
-    except Exception as error:
-        if where:
-            raise _unfit(source, f"a folder that does not load: {first_line(error)}") from error
-        raise MachineError(
-            f"{_OPTION} {source}",
-            expected="a folder of that name, or an answer from the model hub",
-            found=first_line(error),
-            fix=f"Check the network and the name. {_FIX}",
-        ) from error
+
+    def broken(found: str) -> EngineError:
+        return _unfit(source, f"a folder that does not load: {found}")
+
+    with reading(broken if where else no_answer(_OPTION, source, _FIX)), warnings.catch_warnings():
+        # Newer versions have another name for torch_dtype, which older ones do not know.
+        warnings.simplefilter("ignore", FutureWarning)
+        network = kind.from_pretrained(source, torch_dtype=dtype, use_safetensors=True, **where)
     _check(source, dict(network.config))
     return network.eval().requires_grad_(False)
 

@@ -11,26 +11,20 @@ import logging
 import re
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-import safetensors
 import torch
 from diffusers import StableDiffusionXLPipeline
-from diffusers.utils.state_dict_utils import convert_unet_state_dict_to_peft
 from peft.tuners.tuners_utils import BaseTunerLayer
 
-from nano_banana.diffusion.sources import first_line, is_local
-from nano_banana.errors import BadInputError, EngineError, MachineError
+from nano_banana.diffusion.lora_file import FILE_HINT, OPTION, Adapter, in_peft_names, no_lora, read
+from nano_banana.diffusion.sources import reading
+from nano_banana.errors import BadInputError, EngineError
 from nano_banana.request import Lora
 
 _LOG = logging.getLogger(__name__)
-_OPTION = "--lora"
 _BLOCKS = "--lora-blocks"
-# The name that diffusers gives to the file inside a folder.
-_USUAL = "pytorch_lora_weights.safetensors"
-_PART = re.compile(r"(?P<module>.+)\.lora_(?P<side>A|B|magnitude_vector)(?:\.weight|\.bias)?")
-_FILE_HINT = f"Type {_OPTION} NAME=FILE with a LoRA for SDXL as .safetensors."
 
 
 def load(pipeline: Any, name: str, source: str, blocks: tuple[str, ...] = ()) -> int:
@@ -43,14 +37,13 @@ def load(pipeline: Any, name: str, source: str, blocks: tuple[str, ...] = ()) ->
     unet = pipeline.unet
     _check_name(unet, name)
     _check_blocks(unet, blocks)
-    state, alphas, metadata = _read(pipeline, source)
-    parts = _parts(state, source)
-    parts = _restricted(unet, parts, blocks, source)
+    adapter = read(unet, source)
+    parts = _restricted(unet, adapter.parts, blocks, source)
     parts = _known(unet, parts, source)
     for module, tensors in parts.items():
         _check_shapes(source, module, _base(unet.get_submodule(module)), tensors)
     active = _active(unet)
-    _inject(pipeline, name, source, parts, alphas, metadata)
+    _inject(pipeline, name, source, adapter._replace(parts=parts))
     _switch(unet, active)
     return len(parts)
 
@@ -66,11 +59,11 @@ def use(pipeline: Any, loras: Sequence[Lora]) -> None:
         if lora.name not in loaded:
             found = ", ".join(sorted(loaded)) or "none, for none was loaded"
             raise BadInputError(
-                _OPTION, expected=f"one of: {found}", found=repr(lora.name), fix="Type the name of a loaded one."
+                OPTION, expected=f"one of: {found}", found=repr(lora.name), fix="Type the name of a loaded one."
             )
         if lora.name in weights:
             raise BadInputError(
-                _OPTION,
+                OPTION,
                 expected="each adapter once",
                 found=f"{lora.name!r} twice",
                 fix="Type it once, with its weight.",
@@ -125,87 +118,6 @@ def _switch(unet: Any, weights: dict[str, float]) -> None:
                 parameter.requires_grad_(False)
 
 
-def _read(pipeline: Any, source: str) -> tuple[dict[str, torch.Tensor], dict[str, float], dict[str, Any] | None]:
-    where: dict[str, Any] = {}
-    place = source
-    if is_local(source):
-        file = _file(source)
-        _check_file(file)
-        place, where = str(file.parent), {"weight_name": file.name, "local_files_only": True}
-    try:
-        state, alphas, metadata = StableDiffusionXLPipeline.lora_state_dict(
-            place, unet_config=pipeline.unet.config, return_lora_metadata=True, use_safetensors=True, **where
-        )
-    # Formats that diffusers does not convert and hubs that do not answer fail in ways without a common class.
-    except Exception as error:
-        if is_local(source):
-            raise _no_lora(source, first_line(error)) from error
-        raise MachineError(
-            f"{_OPTION} {source}",
-            expected="a file of that name, or an answer from the model hub",
-            found=first_line(error),
-            fix=f"Check the network and the name. {_FILE_HINT}",
-        ) from error
-    return state, {key: float(value) for key, value in (alphas or {}).items()}, metadata
-
-
-def _file(source: str) -> Path:
-    path = Path(source).expanduser()
-    if path.is_file():
-        if path.suffix != ".safetensors":
-            raise _no_lora(source, f"a file of kind {path.suffix or 'unknown'}, which can hold code or is no LoRA")
-        return path
-    if not path.is_dir():
-        raise BadInputError(f"{_OPTION} {source}", expected="a file or folder", found="none there", fix=_FILE_HINT)
-    files = sorted(path.glob("*.safetensors"))
-    usual = [file for file in files if file.name == _USUAL]
-    if len(usual or files) != 1:
-        names = ", ".join(file.name for file in files[:5]) or "none"
-        raise BadInputError(
-            f"{_OPTION} {source}",
-            expected="one .safetensors file in the folder",
-            found=f"{len(files)}: {names}" if files else names,
-            fix=_FILE_HINT,
-        )
-    return (usual or files)[0]
-
-
-def _check_file(file: Path) -> None:
-    try:
-        with safetensors.safe_open(str(file), "pt") as opened:
-            keys = list(opened.keys())
-    except (safetensors.SafetensorError, OSError) as error:
-        raise BadInputError(
-            f"{_OPTION} {file}",
-            expected="a whole .safetensors file",
-            found=first_line(error),
-            fix="Copy or download the file again.",
-        ) from error
-    if not any("lora" in key for key in keys):
-        raise _no_lora(str(file), f"{len(keys)} tensors, the first being {keys[0]!r}" if keys else "no tensors")
-
-
-def _parts(state: dict[str, torch.Tensor], source: str) -> dict[str, dict[str, torch.Tensor]]:
-    """The UNet's share by module, in peft's names: {"mid_block...to_q": {"A.weight": ..., "B.weight": ...}}."""
-    share = {key.removeprefix("unet."): value for key, value in state.items() if key.startswith("unet.")}
-    others = sorted({key.split(".")[0] for key in state if not key.startswith("unet.")})
-    if not share:
-        raise _no_lora(source, f"nothing for the UNet, only for: {', '.join(others) or 'nothing'}")
-    if others:
-        _LOG.warning(
-            "%s also holds weights for %s: not used, adapters change the UNet alone.", source, ", ".join(others)
-        )
-    if not any(".lora_A" in key for key in share):
-        share = dict(zip(_in_peft_names(share), share.values(), strict=True))
-    parts: dict[str, dict[str, torch.Tensor]] = {}
-    for key, value in share.items():
-        match = _PART.fullmatch(key)
-        if not match:
-            raise _no_lora(source, f"the tensor {key!r}, which diffusers' loader does not convert")
-        parts.setdefault(match["module"], {})[key] = value
-    return parts
-
-
 def _restricted(
     unet: Any, parts: dict[str, dict[str, torch.Tensor]], blocks: tuple[str, ...], source: str
 ) -> dict[str, dict[str, torch.Tensor]]:
@@ -221,7 +133,7 @@ def _restricted(
             _BLOCKS,
             expected=f"blocks that {source} changes",
             found=f"no module for {block}{why}",
-            fix=f"Type for example {_BLOCKS} {_instead(unet, blocks, touched)}." if touched else _FILE_HINT,
+            fix=f"Type for example {_BLOCKS} {_instead(unet, blocks, touched)}." if touched else FILE_HINT,
         )
     return {module: tensors for module, tensors in parts.items() if any(_within(module, block) for block in blocks)}
 
@@ -247,7 +159,7 @@ def _known(unet: Any, parts: dict[str, dict[str, torch.Tensor]], source: str) ->
     fit = {module: tensors for module, tensors in parts.items() if module in modules}
     strange = sorted(set(parts) - set(fit))
     if not fit:
-        raise _no_lora(source, f"weights for {len(parts)} modules, none of which this UNet has ({strange[0]})")
+        raise no_lora(source, f"weights for {len(parts)} modules, none of which this UNet has ({strange[0]})")
     if strange:
         _LOG.warning(
             "%s: %d of %d modules are not in this UNet and stay out (%s).", source, len(strange), len(parts), strange[0]
@@ -267,22 +179,22 @@ def _check_shapes(source: str, name: str, module: Any, tensors: dict[str, torch.
     elif isinstance(module, torch.nn.Conv2d):
         inward, outward, tail = module.in_channels, module.out_channels, tuple(module.kernel_size)
     else:
-        raise _no_lora(source, f"weights for {name}, a {type(module).__name__}")
+        raise no_lora(source, f"weights for {name}, a {type(module).__name__}")
     down, up = tensors.get(f"{name}.lora_A.weight"), tensors.get(f"{name}.lora_B.weight")
     if down is None or up is None:
-        raise _no_lora(source, f"only one of two matrices for {name}")
+        raise no_lora(source, f"only one of two matrices for {name}")
     rank = down.shape[0]
     expected = ((rank, inward, *tail), (outward, rank, *([1] * len(tail))))
     found = (tuple(down.shape), tuple(up.shape))
     if found != expected or rank == 0:
         raise BadInputError(
-            f"{_OPTION} {source}",
+            f"{OPTION} {source}",
             expected=f"matrices of {_sizes(expected)} for {name}",
             found=_sizes(found),
-            fix="The file was made for another model. " + _FILE_HINT,
+            fix="The file was made for another model. " + FILE_HINT,
         )
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
-        raise _no_lora(source, f"numbers that are not finite for {name}")
+        raise no_lora(source, f"numbers that are not finite for {name}")
 
 
 def _sizes(pair: tuple[tuple[int, ...], ...]) -> str:
@@ -293,45 +205,39 @@ def _inject(
     pipeline: Any,
     name: str,
     source: str,
-    parts: dict[str, dict[str, torch.Tensor]],
-    alphas: dict[str, float],
-    metadata: dict[str, Any] | None,
+    adapter: Adapter,
 ) -> None:
+    parts, alphas, metadata = adapter
     state = {f"unet.{key}": value for tensors in parts.values() for key, value in tensors.items()}
     # One of another block could otherwise become the common alpha of all.
     scales = {key: value for key, value in alphas.items() if _alpha_module(key) in parts}
     try:
-        with warnings.catch_warnings():
+        with reading(partial(no_lora, source)), warnings.catch_warnings():
             # A second adapter in the same model is what is wanted here, and peft wonders about it.
             warnings.filterwarnings("ignore", "Already found a `peft_config`")
             StableDiffusionXLPipeline.load_lora_into_unet(
                 state, network_alphas=scales or None, unet=pipeline.unet, adapter_name=name, metadata=metadata
             )
-    # Whatever remains wrong after the checks above: diffusers and peft have no common class of errors.
-    except Exception as error:
+    except EngineError:
         if name in loaded_names(pipeline):
             pipeline.unet.delete_adapters(name)
-        raise _no_lora(source, first_line(error)) from error
+        raise
 
 
 def _alpha_module(key: str) -> str:
     key = key.removeprefix("unet.").removesuffix(".alpha")
-    return _in_peft_names({key: torch.empty(0)})[0].split(".lora_")[0]
-
-
-def _in_peft_names(state: dict[str, torch.Tensor]) -> list[str]:
-    return [str(key) for key in convert_unet_state_dict_to_peft(state)]
+    return in_peft_names({key: torch.empty(0)})[0].split(".lora_")[0]
 
 
 def _check_name(unet: Any, name: str) -> None:
     # peft makes module names of it, and diffusers looks for these letters in parameters' names.
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
         raise BadInputError(
-            _OPTION, expected="a name of letters, digits, - and _", found=repr(name), fix="Type another name."
+            OPTION, expected="a name of letters, digits, - and _", found=repr(name), fix="Type another name."
         )
     if name in getattr(unet, "peft_config", {}):
         raise BadInputError(
-            _OPTION, expected="a new name for each adapter", found=f"{name!r} twice", fix="Type another name."
+            OPTION, expected="a new name for each adapter", found=f"{name!r} twice", fix="Type another name."
         )
 
 
@@ -345,7 +251,3 @@ def _check_blocks(unet: Any, blocks: tuple[str, ...]) -> None:
                 found=repr(block),
                 fix=f"Type for example {_BLOCKS} mid_block,up_blocks.0.",
             )
-
-
-def _no_lora(source: str, found: str) -> EngineError:
-    return BadInputError(f"{_OPTION} {source}", expected="a LoRA for SDXL's UNet", found=found, fix=_FILE_HINT)

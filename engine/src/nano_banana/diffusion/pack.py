@@ -12,27 +12,21 @@ too early, `hidden_states[-2]` where it is now `[-1]`.
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers import StableDiffusionXLPipeline
 
+from nano_banana.diffusion.folder import INDEX, NETWORKS, NOTE, OTHERS, Folder, opened
 from nano_banana.diffusion.pack_proof import Proof, prove
 from nano_banana.diffusion.pack_weights import HINT, Part, save_json, weights
-from nano_banana.diffusion.sources import first_line, is_local, mib, read_json
-from nano_banana.errors import BadInputError, EngineError, MachineError
+from nano_banana.diffusion.sources import first_line, mib, read_json
+from nano_banana.errors import BadInputError, MachineError
 
-INDEX = "model_index.json"
-NOTE = "nano_banana.json"
-NETWORKS = ("unet", "vae", "text_encoder", "text_encoder_2")
-OTHERS = ("tokenizer", "tokenizer_2", "scheduler")
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
-_LIBRARIES = ("diffusers", "transformers")
 _SMALL = (".json", ".txt", ".model")
 # Configurations and the file systems' own needs, beyond the weights.
 _SPARE_BYTES = 16 * 2**20
@@ -71,9 +65,10 @@ def pack(
     holds something else, numbers too large for the type), MachineError (disk, hub, a proof that fails).
     """
     _check_types(dtype, vae_dtype)
-    folder, target = _folder(source), Path(target).expanduser().absolute()
+    model, target = opened(source, "SOURCE", HINT, _fetch), Path(target).expanduser().absolute()
+    folder = model.path
     _check_target(target, folder)
-    parts, from_end = _plan(folder, dtype, vae_dtype)
+    parts, from_end = _plan(model, dtype, vae_dtype)
     _check_disk(target, parts)
     before = _sizes(folder)
     work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=_parent(target)))
@@ -81,9 +76,8 @@ def pack(
         made = work / "packed"
         made.mkdir()
         _write(folder, made, parts, from_end)
-        shown = (
-            prove(folder, made, _from_end(folder), from_end, all(part.lossless() for part in parts)) if proof else None
-        )
+        lossless = all(part.lossless() for part in parts)
+        shown = prove(folder, made, model.layers_from_end(), from_end, lossless) if proof else None
         after, dropped = _sizes(made), _dropped(folder, parts)
         _move(made, target, work)
     except OSError as error:
@@ -107,56 +101,25 @@ def _check_types(dtype: str, vae_dtype: str) -> None:
             )
 
 
-def _folder(source: str) -> Path:
-    if is_local(source):
-        folder = Path(source).expanduser()
-        if not folder.is_dir():
-            raise _unfit(source, "a single file" if folder.exists() else "no such folder")
-        return folder.absolute()
-    try:
-        return Path(StableDiffusionXLPipeline.download(source, use_safetensors=True))
-    # Unknown, gated or not reachable: every version of the hub's client has its own errors for these.
-    except Exception as error:
-        raise MachineError(
-            f"SOURCE {source}",
-            expected="a folder of that name, or an answer from the model hub",
-            found=first_line(error),
-            fix=f"Check the network and the name. {HINT}",
-        ) from error
+def _fetch(source: str) -> Path:
+    return Path(StableDiffusionXLPipeline.download(source, use_safetensors=True))
 
 
-def _plan(folder: Path, dtype: str, vae_dtype: str) -> tuple[list[Part], int]:
+def _plan(model: Folder, dtype: str, vae_dtype: str) -> tuple[list[Part], int]:
     """What becomes of each network, and which hidden state from the end is then encoder 1's. Raises BadInputError."""
-    index = _json(folder, INDEX)
-    kind = index.get("_class_name")
-    if not isinstance(kind, str) or not kind.startswith("StableDiffusionXL"):
-        raise _unfit(str(folder), f"a {kind}")
-    for name in (*NETWORKS, *OTHERS):
-        entry = index.get(name)
-        if not isinstance(entry, list) or len(entry) != 2 or entry[0] not in _LIBRARIES or not (folder / name).is_dir():
-            raise _unfit(str(folder), f"{name}: {entry!r} in {INDEX}, or no folder of that name")
-    if _json(folder, "unet/config.json").get("addition_embed_type") != "text_time":
-        raise _unfit(str(folder), "a UNet without SDXL's size conditioning (addition_embed_type)")
-    from_end, layers = _from_end(folder), None
-    count = _json(folder, "text_encoder/config.json").get("num_hidden_layers")
+    model.index()
+    if model.json("unet/config.json").get("addition_embed_type") != "text_time":
+        raise model.unfit("SDXL's size conditioning", "a UNet without addition_embed_type text_time")
+    from_end, layers = model.layers_from_end(), None
+    count = model.json("text_encoder/config.json").get("num_hidden_layers")
     if from_end == 2 and isinstance(count, int) and count > 1:
         layers, from_end = count - 1, 1
     types = dict.fromkeys(NETWORKS, dtype) | {"vae": vae_dtype}
     parts = [
-        Part(name, weights(folder / name), DTYPES[types[name]], layers if name == "text_encoder" else None)
+        Part(name, weights(model.path / name), DTYPES[types[name]], layers if name == "text_encoder" else None)
         for name in NETWORKS
     ]
     return parts, from_end
-
-
-def _from_end(folder: Path) -> int:
-    if not (folder / NOTE).exists():
-        return 2
-    note = _json(folder, NOTE)
-    value = note.get("text_encoder_layers_from_end")
-    if note.get("format") != 1 or value not in (1, 2):
-        raise _unfit(str(folder), f"a {NOTE} of another version: {json.dumps(note)[:120]}")
-    return int(value)
 
 
 def _check_target(target: Path, source: Path) -> None:
@@ -209,7 +172,7 @@ def _write(folder: Path, made: Path, parts: list[Part], from_end: int) -> None:
     for part in parts:
         part.write(made / part.name)
         _edit_config(made / part.name / "config.json", part)
-    index = _json(folder, INDEX)
+    index = read_json(folder / INDEX)
     kept = {key: value for key, value in index.items() if key.startswith("_") or not isinstance(value, list)}
     kept |= {name: index[name] for name in (*NETWORKS, *OTHERS)}
     # Parts that text to image does not use: named as absent, as diffusers itself writes it.
@@ -274,14 +237,3 @@ def _notes(parts: list[Part], from_end: int) -> tuple[str, ...]:
     if any(part.name == "vae" and part.dtype == torch.float16 for part in parts):
         notes.append("The VAE is in fp16: SDXL's original one overflows there and draws black; decode it in fp32.")
     return tuple(notes)
-
-
-def _json(folder: Path, name: str) -> dict[str, Any]:
-    try:
-        return read_json(folder / name)
-    except (OSError, ValueError) as error:
-        raise _unfit(str(folder / name), first_line(error)) from error
-
-
-def _unfit(source: str, found: str) -> EngineError:
-    return BadInputError(f"SOURCE {source}", expected="an SDXL-class folder", found=found, fix=HINT)

@@ -15,10 +15,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from nano_banana.diffusion.folder import hint
 from nano_banana.diffusion.sources import first_line
 from nano_banana.errors import BadInputError
 
-HINT = "Type nano-banana pack SOURCE TARGET with a folder that save_pretrained of diffusers wrote."
+HINT = hint("nano-banana pack SOURCE TARGET")
 _LAYER = re.compile(r"(?:text_model\.)?encoder\.layers\.([0-9]+)\.")
 _SHARD = re.compile(r"-[0-9]{5}-of-[0-9]{5}")
 # safetensors' words for the types that pictures are computed in; whatever else is stored stays as it is.

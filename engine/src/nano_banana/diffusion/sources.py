@@ -4,8 +4,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from nano_banana.errors import EngineError, MachineError
 
 
 def is_local(source: str) -> bool:
@@ -13,6 +17,30 @@ def is_local(source: str) -> bool:
     if Path(source).expanduser().exists() or source.startswith((".", "~", "/")):
         return True
     return source.count("/") > 1 or source.endswith((".safetensors", ".bin", ".ckpt", ".pt", ".pth"))
+
+
+@contextmanager
+def reading(told: Callable[[str], EngineError]) -> Iterator[None]:
+    """Make one of our errors, by `told`, of whatever the libraries raise while they read a model; memory's own pass."""
+    try:
+        yield
+    except (EngineError, MemoryError):
+        raise
+    except Exception as error:  # diffusers, peft, safetensors and each version of the hub's client: no class in common
+        if "allocate memory" in str(error):
+            raise
+        raise told(first_line(error)) from error
+
+
+def no_answer(option: str, source: str, hint: str) -> Callable[[str], EngineError]:
+    """For `reading`: what is neither here nor to be had from the model hub."""
+
+    def told(found: str) -> EngineError:
+        expected = "a file or folder of that name, or an answer from the model hub"
+        fix = f"Check the network and the name. {hint}"
+        return MachineError(f"{option} {source}", expected=expected, found=found, fix=fix)
+
+    return told
 
 
 def first_line(error: BaseException) -> str:
