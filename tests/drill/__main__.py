@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.bench.run import Lab, running_lab
 from tests.drill.faults import FAULTS, HOSTS, Fault
-from tests.drill.run import Outcome, exercise, healthy, prepare, try_fault
+from tests.drill.run import exercise, healthy, lane, prepare
 
 GOAL_SECONDS = 360.0
 
@@ -42,29 +42,25 @@ def main(arguments: list[str] | None = None) -> int:
 def drill(lab: Lab, wanted: list[Fault], began: float) -> int:
     """Healthy first, then each host's faults one after the other, then healthy again."""
     alarms = healthy(lab, "before")
+    print(f"{time.monotonic() - began:6.1f} s  nothing is broken yet: {len(alarms)} alarms", flush=True)
     with ThreadPoolExecutor(len(HOSTS)) as pool:
         # What all hosts stand on is broken after the lanes, alone.
         lanes = [[each for each in wanted if each.host == host and each.stage != "platform"] for host in HOSTS]
-        outcomes = [outcome for lane in pool.map(lambda faults: _lane(lab, faults), lanes) for outcome in lane]
-    outcomes += _lane(lab, [fault for fault in wanted if fault.stage == "platform"])
-    alarms += healthy(lab, "after")
+        outcomes = [outcome for each in pool.map(lambda faults: lane(lab, faults), lanes) for outcome in each]
+    outcomes += lane(lab, [fault for fault in wanted if fault.stage == "platform"])
+    print(f"{time.monotonic() - began:6.1f} s  everything was broken and mended", flush=True)
+    unseen = [outcome for outcome in outcomes if outcome.mended is None]
+    alarms += healthy(lab, "after", unseen)
     alarms += [f"{outcome.fault.name}: {each}" for outcome in outcomes for each in outcome.alarms]
+    for outcome in unseen:
+        print(outcome)
     for alarm in alarms:
         print(f"false alarm: {alarm}")
     seconds = time.monotonic() - began
-    found, mended = sum(each.found for each in outcomes), sum(each.mended for each in outcomes)
+    found, mended = sum(each.found for each in outcomes), sum(bool(each.mended) for each in outcomes)
     print(f"drill_seconds={seconds:.0f} goal={GOAL_SECONDS:.0f}")
     print(f"drill: {found} of {len(outcomes)} found, {mended} of {len(outcomes)} mended, {len(alarms)} false alarms")
     return int(found < len(outcomes) or mended < len(outcomes) or bool(alarms) or seconds > GOAL_SECONDS)
-
-
-def _lane(lab: Lab, faults: list[Fault]) -> list[Outcome]:
-    outcomes = []
-    for fault in faults:
-        outcome = try_fault(lab, fault)
-        print(outcome, flush=True)
-        outcomes.append(outcome)
-    return outcomes
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import yaml
 from ansible_collections.nanobanana.testbed.plugins.module_utils.checks.catalogue import CATALOGUE
@@ -11,7 +13,7 @@ from ansible_collections.nanobanana.testbed.plugins.module_utils.checks.gate imp
 
 from tests.drill.faults import FAULTS, HOSTS, Fault
 from tests.drill.places import INVENTORY
-from tests.drill.run import Gate, Outcome, judge
+from tests.drill.run import Gate, Outcome, judge, judge_mended, shows
 
 STAGES = {row.id: row.stage for row in CATALOGUE}
 BY_NAME = {fault.name: fault for fault in FAULTS}
@@ -63,3 +65,57 @@ def test_what_counts_as_found_and_what_as_a_false_alarm(found: Gate, expected: t
     outcome = Outcome(BY_NAME["driver-mismatch"])
     judge(outcome, found)
     assert (outcome.found, outcome.alarms) == expected
+
+
+def test_no_fault_needs_a_second_gate_of_its_own() -> None:
+    for host in HOSTS:
+        theirs = [fault for fault in FAULTS if fault.host == host and fault.stage != "platform"]
+        for fault, later in itertools.pairwise(theirs):
+            assert later.stage != fault.stage or shows(later, fault), f"{later.name} hides {fault.name}"
+
+
+@pytest.mark.parametrize(
+    ("later", "fault", "expected"),
+    [
+        ("driver-too-old", "driver-mismatch", True),
+        ("driver-mismatch", "driver-too-old", False),
+        ("driver-removed", "driver-mismatch", False),
+        ("python-missing", "picture-black", False),
+        ("picture-black", "engine-missing", True),
+        ("picture-black", "driver-mismatch", False),
+        ("accel-3d-on", "driver-mismatch", False),
+    ],
+    ids=["of the driver", "blocked", "the same check", "blocked by way of another", "below it", "host", "stage"],
+)
+def test_which_gate_shows_a_fault_mended(later: str, fault: str, expected: bool) -> None:
+    assert shows(BY_NAME[later], BY_NAME[fault]) is expected
+
+
+def rows(**statuses: str) -> Gate:
+    told = {
+        name.replace("_", ".", 1): {"status": status, "actual": "x", "detail": "y"} for name, status in statuses.items()
+    }
+    return Gate({"nb-baseline-01": told}, "")
+
+
+@pytest.mark.parametrize(
+    ("typed", "seen", "expected"),
+    [
+        ("a command", rows(gpu_driver_wish="passed", gpu_cuda="warned"), True),
+        ("a command", rows(gpu_driver_wish="passed", gpu_cuda="failed"), False),
+        ("a command", rows(gpu_driver_wish="blocked", gpu_cuda="passed"), False),
+        ("a command", rows(gpu_driver_wish="passed"), False),
+        ("", rows(gpu_driver_wish="passed", gpu_cuda="passed"), False),
+    ],
+    ids=["mended", "what it explains is left", "not looked at", "no row", "nothing was typed"],
+)
+def test_what_counts_as_mended(typed: str, seen: Gate, expected: bool) -> None:
+    outcome = Outcome(BY_NAME["driver-too-old"], typed=typed)
+    judge_mended(outcome, seen)
+    assert outcome.mended is expected
+
+
+def test_an_entry_that_is_gone_is_mended_without_a_row() -> None:
+    outcome = Outcome(BY_NAME["waiver-expired"], typed="a command")
+    judge_mended(outcome, Gate({"nb-stress-01": {"vm.cpu_shares": {"status": "passed"}}}, ""))
+    assert outcome.mended is True
