@@ -18,8 +18,9 @@ from fastapi.responses import JSONResponse, Response
 from nano_banana.errors import MachineError
 from nano_banana.serve import logs, schema
 from nano_banana.serve.gate import Record
+from nano_banana.serve.job import Job
 from nano_banana.serve.metrics import Metrics
-from nano_banana.serve.pool import Job, Pool
+from nano_banana.serve.pool import Pool
 from nano_banana.serve.problem import RefusalError
 from nano_banana.serve.settings import ServeSettings
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import math
 import threading
 import time
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from nano_banana.errors import BadInputError, CancelledError, EngineError, MachineError, NoRoomError
 from nano_banana.serve import logs, problem
+from nano_banana.serve.job import Job, shape
 from nano_banana.serve.metrics import Metrics
 from nano_banana.serve.problem import RefusalError
 from nano_banana.watch import Watch
@@ -26,38 +26,6 @@ if TYPE_CHECKING:
     from nano_banana.request import Request
 
 _LONGEST_RETRY = 60
-
-
-@dataclasses.dataclass(eq=False)
-class Job:
-    """One accepted request; `future` belongs to the event loop that submitted it. Times by time.monotonic()."""
-
-    request: Request
-    loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[Image.Image]
-    identity: str
-    queued: float = dataclasses.field(default_factory=time.monotonic)
-    started: float | None = None
-    ended: float | None = None
-    abandoned: bool = False
-
-    @property
-    def queue_seconds(self) -> float:
-        """The wait so far, or until it was drawn."""
-        return (self.started or time.monotonic()) - self.queued
-
-    @property
-    def run_seconds(self) -> float:
-        """0 before it is drawn."""
-        return 0.0 if self.started is None else (self.ended or time.monotonic()) - self.started
-
-    def settle(self, result: Image.Image | RefusalError) -> None:
-        """From any thread. Whoever waits gets the picture or the exception; nothing where nobody waits any more."""
-        self.ended = time.monotonic()
-        if not self.abandoned:
-            # The loop may be closed by now, when the process ends.
-            with contextlib.suppress(RuntimeError):
-                self.loop.call_soon_threadsafe(_put, self.future, result)
 
 
 class Pool:
@@ -114,25 +82,11 @@ class Pool:
     def check(self, *, room: bool = True) -> None:
         """Whether a request may come in now; without `room`, into a queue with places. Raises RefusalError."""
         if self.stopping:
-            raise stopping()
+            raise problem.stopping()
         if not self._loaded or self.failure:
-            raise RefusalError(
-                "loading",
-                "service",
-                expected="a loaded model",
-                found="one that is still loading",
-                fix="Wait until GET /readyz answers 200.",
-                retry_after=5,
-            )
+            raise problem.loading()
         if room and len(self._waiting) >= self._queue:
-            raise RefusalError(
-                "queue full",
-                "queue",
-                expected=f"fewer than {self._queue} waiting requests",
-                found=f"{self._queue}: the queue is full",
-                fix="Ask again later; --queue makes it longer.",
-                retry_after=self._retry_after(),
-            )
+            raise problem.full(self._queue, self._retry_after())
 
     def submit(self, request: Request, identity: str) -> Job:
         """Put it into the queue. Call it on the event loop that awaits `job.future`. Raises RefusalError."""
@@ -159,7 +113,7 @@ class Pool:
             jobs = [job for job in (*self._waiting, *self._running) if not job.abandoned]
             self._waiting.clear()
             for job in jobs:
-                job.settle(stopping())
+                job.settle(problem.stopping())
                 job.abandoned = True
         return len(jobs)
 
@@ -219,7 +173,6 @@ class Pool:
         try:
             self._run(jobs)
         finally:
-            self._look()
             with self._change:
                 self._running = []
         return True
@@ -227,12 +180,12 @@ class Pool:
     def _take(self) -> list[Job]:
         """The oldest, and those behind it that can share its pass."""
         first = self._waiting.popleft()
-        key, jobs = _shape(first.request), [first]
+        key, jobs = shape(first.request), [first]
         if key is not None:
             for job in tuple(self._waiting):
                 if len(jobs) >= self._batch:
                     break
-                if _shape(job.request) == key:
+                if shape(job.request) == key:
                     self._waiting.remove(job)
                     jobs.append(job)
         return jobs
@@ -264,6 +217,8 @@ class Pool:
             logs.event("backend broke", level=40, error=error, id=jobs[0].identity)
             results = [problem.broken(job.identity) for job in jobs]
         self._mean_run += 0.3 * (time.monotonic() - now - self._mean_run)
+        # Before anybody gets an answer: who reads the metrics then finds this picture in them.
+        self._look()
         for job, result in zip(jobs, results, strict=True):
             job.settle(result)
 
@@ -302,29 +257,3 @@ class Pool:
             self.metrics.out_of_memory.inc(count - self._seen_out_of_memory)
             self._seen_out_of_memory = count
         self.state = state
-
-
-def stopping() -> RefusalError:
-    """What requests get that a stop leaves no time for."""
-    return RefusalError(
-        "stopping",
-        "service",
-        expected="a service that takes requests",
-        found="one that is stopping",
-        fix="Ask again when it is back.",
-        retry_after=10,
-    )
-
-
-def _shape(request: Request) -> Request | None:
-    """What has to be equal for one pass: all but prompt and seed; None where a picture guides it."""
-    return None if request.control else dataclasses.replace(request, prompt="-", seed=0)
-
-
-def _put(future: asyncio.Future[Image.Image], result: Image.Image | RefusalError) -> None:
-    if future.done():
-        return
-    if isinstance(result, RefusalError):
-        future.set_exception(result)
-    else:
-        future.set_result(result)

@@ -134,6 +134,42 @@ def broken(request_id: str = "") -> RefusalError:
     )
 
 
+def loading() -> RefusalError:
+    """What requests get that come before the model is there."""
+    return RefusalError(
+        "loading",
+        "service",
+        expected="a loaded model",
+        found="one that is still loading",
+        fix="Wait until GET /readyz answers 200.",
+        retry_after=5,
+    )
+
+
+def full(queue: int, retry_after: int) -> RefusalError:
+    """What requests get for which `queue`, the places there are, has none left."""
+    return RefusalError(
+        "queue full",
+        "queue",
+        expected=f"fewer than {queue} waiting requests",
+        found=f"{queue}: the queue is full",
+        fix="Ask again later; --queue makes it longer.",
+        retry_after=retry_after,
+    )
+
+
+def stopping() -> RefusalError:
+    """What requests get that a stop leaves no time for."""
+    return RefusalError(
+        "stopping",
+        "service",
+        expected="a service that takes requests",
+        found="one that is stopping",
+        fix="Ask again when it is back.",
+        retry_after=10,
+    )
+
+
 def _shown(text: str) -> str:
     # Lone surrogates cannot be written as UTF-8.
     text = text.encode("utf-8", "backslashreplace").decode()
