@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,10 @@ from diffusers import ControlNetModel, StableDiffusionXLPipeline
 from PIL import Image
 from standins import RESIDENT, SMALLEST, STREAMED, Estimate, Plan, Planner
 
-from nano_banana import backends, diffusion
+from nano_banana import backends
 from nano_banana.backends import Settings
 from nano_banana.backends.diffusers import DiffusersBackend
+from nano_banana.diffusion import control, lora
 from nano_banana.diffusion.run import out_of_memory, pick_device
 from nano_banana.errors import BadInputError, CancelledError, MachineError, NoRoomError
 from nano_banana.request import Control, Lora, Request
@@ -42,6 +42,12 @@ def unet_of(backend: DiffusersBackend) -> Any:
     backend.load()
     assert backend._session is not None
     return backend._session.model.unet
+
+
+def forget(backend: DiffusersBackend) -> None:
+    """Let the next picture choose its plan anew."""
+    assert backend._attempts is not None
+    backend._attempts.chosen.clear()
 
 
 def fail_at(backend: DiffusersBackend, call: int, error: BaseException, batch: int = 0) -> Callable[[], None]:
@@ -89,7 +95,7 @@ def test_draws_what_the_pipeline_draws(tiny: Path, backend: DiffusersBackend) ->
 @pytest.mark.parametrize("plan", [STREAMED, replace(STREAMED, prefetch=1)], ids=["two slots", "one slot"])
 def test_streamed_pictures_are_the_same_bytes(backend: DiffusersBackend, planner: Planner, plan: Plan) -> None:
     expected = backend.generate(REQUEST).tobytes()
-    backend._plans.clear()
+    forget(backend)
     planner.first = plan
     assert backend.generate(REQUEST).tobytes() == expected
     assert backend.state()["plan"] == "streamed"
@@ -99,11 +105,11 @@ def test_streamed_pictures_are_the_same_bytes(backend: DiffusersBackend, planner
 def test_the_smallest_plan_draws_nearly_the_same(backend: DiffusersBackend, planner: Planner) -> None:
     """Split guidance and attention slices sum in another order: at most 2 of 255 (the one tile is the picture)."""
     expected = backend.generate(REQUEST)
-    backend._plans.clear()
+    forget(backend)
     planner.first = SMALLEST
     assert difference(backend.generate(REQUEST), expected) <= 2
     # And back: the attention processors of before are in place again.
-    backend._plans.clear()
+    forget(backend)
     planner.first = RESIDENT
     assert backend.generate(REQUEST).tobytes() == expected.tobytes()
 
@@ -224,7 +230,7 @@ def test_when_no_plan_is_left_it_says_what_would_fit(backend: DiffusersBackend, 
         backend.generate(replace(REQUEST, width=128, height=128))
     handle.remove()
     assert backend.state()["out_of_memory"] == 3
-    backend._plans.clear()
+    forget(backend)
     assert backend.generate(replace(REQUEST, width=128, height=128)).tobytes() == expected
 
 
@@ -291,11 +297,8 @@ def test_adapters_are_loaded_once_and_set_for_each_picture(
     tiny: Path, planner: Planner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[Any] = []
-    lora = ModuleType("nano_banana.diffusion.lora")
-    lora.load = lambda pipeline, name, source, blocks: told.append((name, source, blocks))  # type: ignore[attr-defined]
-    lora.use = lambda pipeline, loras: told.append(loras)  # type: ignore[attr-defined]
-    monkeypatch.setitem(__import__("sys").modules, lora.__name__, lora)
-    monkeypatch.setattr(diffusion, "lora", lora, raising=False)
+    monkeypatch.setattr(lora, "load", lambda pipeline, name, source, blocks: told.append((name, source, blocks)))
+    monkeypatch.setattr(lora, "use", lambda pipeline, loras: told.append(loras))
     settings = Settings(model=str(tiny), device="cpu", loras={"flat": "flat.safetensors"}, lora_blocks=("mid_block",))
     backend = DiffusersBackend(settings)
     wanted = (Lora("flat", 0.7),)
@@ -309,7 +312,6 @@ def test_adapters_are_loaded_once_and_set_for_each_picture(
 @pytest.mark.parametrize("plan", [RESIDENT, STREAMED], ids=lambda plan: plan.name)
 def test_a_control_picture_guides(tiny: Path, planner: Planner, monkeypatch: pytest.MonkeyPatch, plan: Plan) -> None:
     planner.first = plan
-    control = ModuleType("nano_banana.diffusion.control")
     backend = DiffusersBackend(Settings(model=str(tiny), device="cpu", controlnets={"iso": "folder"}))
     torch.manual_seed(3)
     network = ControlNetModel.from_unet(unet_of(backend)).eval()
@@ -317,10 +319,8 @@ def test_a_control_picture_guides(tiny: Path, planner: Planner, monkeypatch: pyt
         torch.nn.init.normal_(convolution.weight, std=0.5)
     torch.nn.init.normal_(network.controlnet_cond_embedding.conv_out.weight, std=0.5)
     pictures = {b"white": Image.new("RGB", (64, 64), "white"), b"red": Image.new("RGB", (64, 64), "red")}
-    control.load = lambda source, dtype: network  # type: ignore[attr-defined]
-    control.prepare = lambda wish, width, height: pictures[wish.picture]  # type: ignore[attr-defined]
-    monkeypatch.setitem(__import__("sys").modules, control.__name__, control)
-    monkeypatch.setattr(diffusion, "control", control, raising=False)
+    monkeypatch.setattr(control, "load", lambda source, dtype: network)
+    monkeypatch.setattr(control, "prepare", lambda wish, width, height: pictures[wish.picture])
     plain = backend.generate(REQUEST).tobytes()
     drawn = [backend.generate(replace(REQUEST, control=Control("iso", name))).tobytes() for name in pictures]
     none = backend.generate(replace(REQUEST, control=Control("iso", b"red", 0.0))).tobytes()
