@@ -49,10 +49,11 @@ SMALLEST = replace(STREAMED, name="smallest", split_guidance=True, vae_tile=64, 
 
 @dataclass(frozen=True)
 class Profile:
-    """What the backend itself reads of a profile; bytes."""
+    """What the backend itself reads of a profile; bytes. `control` is the ControlNet that was counted."""
 
     addons: int = 0
     context: int = 0
+    control: Any = None
 
 
 class Planner:
@@ -63,9 +64,11 @@ class Planner:
         self.profile = Profile()
         self.ladder = {"resident": STREAMED, "streamed": SMALLEST}
         self.asked: list[tuple[Any, ...]] = []
+        self.tightened: list[Any] = []
         monkeypatch.setattr(plans, "choose", self.choose)
-        monkeypatch.setattr(plans, "tighter", lambda plan, *_: self.ladder.get(plan.name))
+        monkeypatch.setattr(plans, "tighter", self.tighter)
         monkeypatch.setattr(memory, "profile", lambda *_, **more: self.profile)
+        monkeypatch.setattr(memory, "guided", lambda profile, network: replace(profile, control=network))
 
     def choose(self, profile: Any, budget: int | None, width: int, height: int, **more: Any) -> Plan:
         """The first plan; a budget below its peak has room for a quarter of the pixels."""
@@ -73,3 +76,8 @@ class Planner:
         if budget is not None and budget < self.first.estimate.peak and width * height > 64 * 64:
             raise NoRoomError("memory", expected="more", found="less", fix="Type a smaller size.")
         return self.first
+
+    def tighter(self, plan: Plan, profile: Any, *_: Any) -> Plan | None:
+        """The ladder's next plan."""
+        self.tightened.append(profile)
+        return self.ladder.get(plan.name)

@@ -309,9 +309,9 @@ def test_adapters_are_loaded_once_and_set_for_each_picture(
     assert planner.asked[0][0].addons == 0
 
 
-@pytest.mark.parametrize("plan", [RESIDENT, STREAMED], ids=lambda plan: plan.name)
-def test_a_control_picture_guides(tiny: Path, planner: Planner, monkeypatch: pytest.MonkeyPatch, plan: Plan) -> None:
-    planner.first = plan
+@pytest.fixture
+def guided(tiny: Path, planner: Planner, monkeypatch: pytest.MonkeyPatch) -> tuple[DiffusersBackend, Any]:
+    """A backend with the ControlNet `iso`, whose pictures are named b"white" and b"red"; and that network."""
     backend = DiffusersBackend(Settings(model=str(tiny), device="cpu", controlnets={"iso": "folder"}))
     torch.manual_seed(3)
     network = ControlNetModel.from_unet(unet_of(backend)).eval()
@@ -321,12 +321,55 @@ def test_a_control_picture_guides(tiny: Path, planner: Planner, monkeypatch: pyt
     pictures = {b"white": Image.new("RGB", (64, 64), "white"), b"red": Image.new("RGB", (64, 64), "red")}
     monkeypatch.setattr(control, "load", lambda source, dtype: network)
     monkeypatch.setattr(control, "prepare", lambda wish, width, height: pictures[wish.picture])
+    return backend, network
+
+
+@pytest.mark.parametrize("plan", [RESIDENT, STREAMED], ids=lambda plan: plan.name)
+def test_a_control_picture_guides(guided: tuple[DiffusersBackend, Any], planner: Planner, plan: Plan) -> None:
+    backend, _ = guided
+    planner.first = plan
     plain = backend.generate(REQUEST).tobytes()
-    drawn = [backend.generate(replace(REQUEST, control=Control("iso", name))).tobytes() for name in pictures]
+    drawn = [backend.generate(replace(REQUEST, control=Control("iso", name))).tobytes() for name in (b"white", b"red")]
     none = backend.generate(replace(REQUEST, control=Control("iso", b"red", 0.0))).tobytes()
     assert len({plain, *drawn}) == 3
     assert none == plain
     assert backend.generate(REQUEST).tobytes() == plain
+
+
+def test_a_plan_counts_the_controlnet_that_guides(guided: tuple[DiffusersBackend, Any], planner: Planner) -> None:
+    backend, network = guided
+    wish = replace(REQUEST, control=Control("iso", b"red"))
+    for request in (REQUEST, wish, wish, REQUEST):
+        backend.generate(request)
+    assert [asked[0].control for asked in planner.asked] == [None, network]
+    assert backend._attempts is not None
+    backend._attempts.chosen.clear()
+    # A plan that ran out is replaced for guided pictures of that size alone.
+    undo = fail_at(backend, 1, torch.cuda.OutOfMemoryError("injected"))
+    backend.generate(wish)
+    undo()
+    assert (backend.plan(wish).name, backend.plan(REQUEST).name) == ("streamed", "resident")
+    assert planner.tightened == [replace(planner.profile, control=network)]
+
+
+def test_a_controlnet_that_cannot_be_planned_is_told(
+    guided: tuple[DiffusersBackend, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend, network = guided
+    with pytest.raises(BadInputError, match=r"--control.*'other'"):
+        backend.plan(replace(REQUEST, control=Control("other", b"red")))
+    wish = replace(REQUEST, control=Control("iso", b"red"))
+    other = ControlNetModel.from_config(dict(network.config) | {"cross_attention_dim": 32})
+    monkeypatch.setattr(control, "load", lambda source, dtype: other)
+    with pytest.raises(BadInputError, match=r"cross_attention_dim 64.*found 32"):
+        backend.generate(wish)
+
+    def full(source: str, dtype: torch.dtype) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(control, "load", full)
+    with pytest.raises(NoRoomError, match=r"host memory.*room for folder"):
+        backend.plan(wish)
 
 
 def test_threads_take_turns(backend: DiffusersBackend) -> None:

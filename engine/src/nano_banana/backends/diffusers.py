@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nano_banana.backends import Settings
-from nano_banana.errors import BadInputError, MachineError, NoRoomError
+from nano_banana.errors import BadInputError, MachineError
 from nano_banana.request import MAX_SIDE, MIN_SIDE
 from nano_banana.watch import UNWATCHED, Watch
 
@@ -58,7 +58,8 @@ class DiffusersBackend:
             self._loaded()
 
     def plan(self, request: Request) -> Plan:
-        """The memory plan that this request will run with; loads the model. Raises NoRoomError with the numbers."""
+        """The memory plan that this request will run with; loads the model. Raises EngineError."""
+        self._check(request)
         with self._lock:
             return self._loaded().plan_for(request)
 
@@ -120,17 +121,8 @@ class DiffusersBackend:
 
         device = run.pick_device(self._settings.device)
         dtype = run.dtype_on(device)
-        try:
+        with run.host_memory(self._settings.model):
             session = run.Session(load.load(self._settings.model, dtype), device)
-        except (MemoryError, RuntimeError) as error:
-            if not run.out_of_memory(error):
-                raise
-            raise NoRoomError(
-                "host memory",
-                expected=f"room for {self._settings.model}",
-                found=str(error).strip().split("\n")[0] or "no more of it",
-                fix="Close other programs, or make a smaller folder with nano-banana pack.",
-            ) from error
         profile = memory.profile(session.model.unet, session.model.vae, dtype, device=device.type)
         free, budget = session.free_bytes(), self._settings.vram_budget
         if budget is None and free is not None:

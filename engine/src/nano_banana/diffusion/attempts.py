@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from nano_banana.diffusion import control, plans, run
+from nano_banana.diffusion import control, memory, plans, run
 from nano_banana.errors import NoRoomError
 from nano_banana.request import MIN_SIDE
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from nano_banana.watch import Watch
 
 _LOG = logging.getLogger(__name__)
+# What plans depend on: width, height, whether guidance has two passes, the name of the ControlNet ("" for none).
+_Shape = tuple[int, int, bool, str]
 # SDXL's VAE makes 8 x 8 pixels of one latent pixel.
 GRAIN = 8
 
@@ -32,22 +34,30 @@ class Attempts:
 
     def __init__(self, session: run.Session, profile: Profile, settings: Settings, budget: int | None) -> None:
         self.plan: Plan | None = None
-        self.chosen: dict[tuple[int, int, bool], Plan] = {}
+        self.chosen: dict[_Shape, Plan] = {}
         self.out_of_memory = 0
         self.notes: tuple[str, ...] = ()
         self._session = session
-        self._profile = profile
+        # By the name of the ControlNet that guides, "" for none.
+        self._profiles = {"": profile}
         self._settings = settings
         self._budget = budget
         self._networks: dict[str, Any] = {}
 
     def plan_for(self, request: Request) -> Plan:
-        """The memory plan that this request runs with. Raises NoRoomError with the numbers."""
+        """The memory plan that this request runs with; loads the ControlNet that it names.
+
+        Raises NoRoomError with the numbers, BadInputError for a ControlNet that does not fit the model.
+        """
         key = _shape(request)
         if key not in self.chosen:
-            width, height, guidance = key
             self.chosen[key] = plans.choose(
-                self._profile, self._budget, width, height, guidance=guidance, name=self._settings.plan
+                self._profile(request),
+                self._budget,
+                request.width,
+                request.height,
+                guidance=request.guidance > 1,
+                name=self._settings.plan,
             )
             self._cap(self.chosen[key])
         return self.chosen[key]
@@ -94,11 +104,12 @@ class Attempts:
         return None, why
 
     def _tighter(self, plan: Plan, request: Request, why: str) -> Plan:
-        width, height, guidance = _shape(request)
-        smaller = plans.tighter(plan, self._profile, width, height, guidance)
+        width, height, guidance, _ = _shape(request)
+        profile = self._profile(request)
+        smaller = plans.tighter(plan, profile, width, height, guidance)
         while smaller and not self._session.decoding and run.alike_before_decoding(smaller, plan):
             # Smaller tiles cannot help a UNet that ran out: it would only fail once more.
-            smaller = plans.tighter(smaller, self._profile, width, height, guidance)
+            smaller = plans.tighter(smaller, profile, width, height, guidance)
         if smaller is None:
             raise NoRoomError(
                 "memory",
@@ -107,17 +118,18 @@ class Attempts:
                 fix=self._what_fits(plan, request),
             )
         _LOG.warning("Out of memory with plan %s: going on with %s. %s", plan.name, smaller.name, smaller.describe())
-        self.chosen[(width, height, guidance)] = smaller
+        self.chosen[_shape(request)] = smaller
         return smaller
 
     def _what_fits(self, plan: Plan, request: Request) -> str:
         """The largest smaller size whose plan needs less than the one that failed, as a sentence with what to type."""
+        profile, guidance = self._profile(request), request.guidance > 1
         for share in (0.75, 0.5, 0.25):
             width, height = (
                 max(MIN_SIDE, int(side * share) // GRAIN * GRAIN) for side in (request.width, request.height)
             )
             try:
-                fit = plans.choose(self._profile, plan.estimate.peak - 1, width, height, guidance=request.guidance > 1)
+                fit = plans.choose(profile, plan.estimate.peak - 1, width, height, guidance=guidance)
             except NoRoomError:
                 continue
             return f"Type --size {width}x{height}, which needs about {plans.gib(fit.estimate.peak)}."
@@ -138,15 +150,28 @@ class Attempts:
     def _guide(self, request: Request) -> run.Guide | None:
         if request.control is None:
             return None
-        name = request.control.name
-        if name not in self._networks:
-            self._networks[name] = control.load(self._settings.controlnets[name], self._session.model.dtype)
+        network = self._network(request.control.name)
         picture = control.prepare(request.control, request.width, request.height)
-        return run.Guide(name, self._networks[name], picture, request.control.strength)
+        return run.Guide(request.control.name, network, picture, request.control.strength)
+
+    def _network(self, name: str) -> Any:
+        if name not in self._networks:
+            model, source = self._session.model, self._settings.controlnets[name]
+            with run.host_memory(source):
+                network = control.load(source, model.dtype)
+            control.check_pair(model.unet.config, network.config)
+            self._networks[name] = network
+        return self._networks[name]
+
+    def _profile(self, request: Request) -> Profile:
+        name = request.control.name if request.control else ""
+        if name not in self._profiles:
+            self._profiles[name] = memory.guided(self._profiles[""], self._network(name))
+        return self._profiles[name]
 
 
-def _shape(request: Request) -> tuple[int, int, bool]:
-    return request.width, request.height, request.guidance > 1
+def _shape(request: Request) -> _Shape:
+    return request.width, request.height, request.guidance > 1, request.control.name if request.control else ""
 
 
 def _most_at_once(plan: Plan, budget: int | None, wanted: int) -> int:

@@ -16,7 +16,7 @@ from diffusers import StableDiffusionXLControlNetPipeline, StableDiffusionXLPipe
 from nano_banana.diffusion.decode import decode
 from nano_banana.diffusion.stream import Streamer
 from nano_banana.diffusion.text import Embeddings, PromptEncoder
-from nano_banana.errors import BadInputError, CancelledError, MachineError
+from nano_banana.errors import BadInputError, CancelledError, MachineError, NoRoomError
 from nano_banana.watch import UNWATCHED, Watch
 
 if TYPE_CHECKING:
@@ -253,6 +253,22 @@ def out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
+
+
+@contextmanager
+def host_memory(source: str) -> Iterator[None]:
+    """Around what reads weights from `source`. Raises NoRoomError where host memory ends."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        raise NoRoomError(
+            "host memory",
+            expected=f"room for {source}",
+            found=str(error).strip().split("\n")[0] or "no more of it",
+            fix="Close other programs, or make a smaller folder with nano-banana pack.",
+        ) from error
 
 
 @contextmanager
