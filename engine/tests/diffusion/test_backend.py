@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -202,21 +203,129 @@ def test_smaller_tiles_are_not_tried_where_the_unet_ran_out(backend: DiffusersBa
     assert (backend.state()["plan"], backend.state()["out_of_memory"]) == ("streamed", 1)
 
 
-def test_smaller_tiles_are_enough_where_decoding_ran_out(backend: DiffusersBackend, planner: Planner) -> None:
-    planner.ladder["resident"] = replace(RESIDENT, name="tiled", vae_tile=64)
-    backend.load()
-    assert backend._session is not None
-    failed: list[int] = []
+TILED = replace(RESIDENT, name="tiled", vae_tile=64)
 
-    def hook(*_: Any) -> None:
-        failed.append(1)
-        if len(failed) == 1:
-            raise torch.cuda.OutOfMemoryError("injected")
 
-    handle = backend._session.model.vae.decoder.conv_out.register_forward_pre_hook(hook)
-    backend.generate(REQUEST)
-    handle.remove()
+class Decoder:
+    """Lets the decoder's runs numbered in `fails` (from 1) end in `error`, and counts the UNet's steps."""
+
+    def __init__(self, backend: DiffusersBackend, *fails: int, error: BaseException | None = None) -> None:
+        self.runs = self.steps = 0
+        self.fails = fails
+        self.error = error or torch.cuda.OutOfMemoryError("injected")
+        unet = unet_of(backend)
+        assert backend._session is not None
+        convolution = backend._session.model.vae.decoder.conv_out
+        self._hooks = [convolution.register_forward_pre_hook(self._run), unet.register_forward_pre_hook(self._step)]
+
+    def _run(self, *_: Any) -> None:
+        self.runs += 1
+        if self.runs in self.fails:
+            raise self.error
+
+    def _step(self, *_: Any) -> None:
+        self.steps += 1
+
+    def remove(self) -> None:
+        """Decode as before."""
+        for hook in self._hooks:
+            hook.remove()
+
+
+def test_what_was_denoised_is_decoded_again_in_smaller_tiles(backend: DiffusersBackend, planner: Planner) -> None:
+    wish = replace(REQUEST, width=128, height=128)
+    planner.first = TILED
+    expected = backend.generate(wish).tobytes()
+    forget(backend)
+    planner.first = RESIDENT
+    assert backend.generate(wish).tobytes() != expected
+    planner.ladder["resident"] = TILED
+    decoder = Decoder(backend, 1)
+    image = backend.generate(wish)
+    assert (decoder.steps, image.tobytes()) == (wish.steps, expected)
     assert (backend.state()["plan"], backend.state()["out_of_memory"]) == ("tiled", 1)
+    # Nothing is kept for later: the same wish is drawn from its noise.
+    assert backend.generate(wish).tobytes() == expected
+    assert decoder.steps == 2 * wish.steps
+    decoder.remove()
+
+
+def test_a_batch_that_ran_out_in_decoding_is_not_halved(backend: DiffusersBackend, planner: Planner) -> None:
+    planner.ladder["resident"] = TILED
+    wishes = [replace(REQUEST, seed=seed) for seed in range(3)]
+    decoder = Decoder(backend, 2)
+    images = backend.generate_many(wishes)
+    decoder.remove()
+    assert (decoder.steps, decoder.runs) == (REQUEST.steps, 2 + 3)
+    for wish, image in zip(wishes, images, strict=True):
+        assert difference(image, backend.generate(wish)) <= 2
+
+
+def test_a_plan_that_cuts_the_unet_otherwise_denoises_again(backend: DiffusersBackend, planner: Planner) -> None:
+    planner.ladder["resident"] = SMALLEST
+    decoder = Decoder(backend, 1)
+    backend.generate(REQUEST)
+    decoder.remove()
+    assert decoder.steps == 2 * REQUEST.steps
+
+
+def test_memory_that_ends_in_placing_weights_is_not_taken_for_decoding(
+    backend: DiffusersBackend, planner: Planner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planner.ladder |= {"resident": TILED, "tiled": STREAMED}
+    backend.generate(REQUEST)
+    session = backend._session
+    assert session is not None
+    use, used = session.use, []
+
+    def full_once(plan: Any) -> None:
+        used.append(plan.name)
+        if len(used) == 1:
+            raise torch.cuda.OutOfMemoryError("injected")
+        use(plan)
+
+    monkeypatch.setattr(session, "use", full_once)
+    backend.generate(REQUEST)
+    assert used == ["resident", "streamed"]
+
+
+@pytest.mark.parametrize("error", [None, ZeroDivisionError("injected")], ids=["memory", "defect"])
+def test_nothing_is_kept_after_an_error(
+    backend: DiffusersBackend, planner: Planner, error: BaseException | None
+) -> None:
+    planner.ladder.clear()
+    # Halves of the UNet's work would not help: that plan is passed over, and no other is left.
+    planner.ladder["resident"] = replace(RESIDENT, name="split", split_guidance=True)
+    decoder = Decoder(backend, 1, error=error)
+    with pytest.raises(NoRoomError if error is None else ZeroDivisionError):
+        backend.generate(REQUEST)
+    backend.generate(REQUEST)
+    decoder.remove()
+    assert (decoder.runs, decoder.steps) == (2, 2 * REQUEST.steps)
+
+
+def test_a_session_decodes_again_only_the_same_requests(backend: DiffusersBackend, planner: Planner) -> None:
+    decoder = Decoder(backend, 1, 3, 5)
+    session = backend._session
+    assert session is not None
+    session.use(RESIDENT)  # type: ignore[arg-type]
+    others: list[tuple[Request, Watch, int]] = [
+        (REQUEST, Watch(), 0),
+        (replace(REQUEST, seed=6), Watch(), REQUEST.steps),
+        (REQUEST, Watch(stop=lambda: True), 0),
+    ]
+    for request, watch, steps in others:
+        with pytest.raises(torch.cuda.OutOfMemoryError):
+            session.draw([REQUEST])
+        before = decoder.steps
+        with contextlib.suppress(CancelledError):
+            session.draw([request], watch)
+        assert decoder.steps == before + steps
+    # The cancelled run dropped it.
+    before = decoder.steps
+    session.draw([REQUEST])
+    assert decoder.steps == before + REQUEST.steps
+    decoder.remove()
 
 
 def test_when_no_plan_is_left_it_says_what_would_fit(backend: DiffusersBackend, planner: Planner) -> None:

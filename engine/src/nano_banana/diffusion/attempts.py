@@ -67,6 +67,13 @@ class Attempts:
 
         Raises EngineError.
         """
+        try:
+            return self._draw(requests, watch)
+        finally:
+            # Another picture, or the same one asked for anew, starts from its noise.
+            self._session.forget()
+
+    def _draw(self, requests: list[Request], watch: Watch) -> list[Image.Image]:
         plan = self.plan_for(requests[0])
         most = _most_at_once(plan, self._budget, len(requests))
         images: list[Image.Image] = []
@@ -75,8 +82,8 @@ class Attempts:
             made, why = self._attempt(plan, part, watch)
             if made is not None:
                 images += made
-            elif most > 1:
-                most //= 2
+            elif len(part) > 1 and not self._session.decoding:
+                most = len(part) // 2
                 _LOG.warning("Out of memory with %d pictures at once: going on with %d.", len(part), most)
             else:
                 plan = self._tighter(plan, part[0], why)
@@ -84,6 +91,8 @@ class Attempts:
 
     def _attempt(self, plan: Plan, part: list[Request], watch: Watch) -> tuple[list[Image.Image] | None, str]:
         """The pictures, or None and torch's words when memory ended; everything else is raised."""
+        # Placing weights comes first, and can end memory as a step can.
+        self._session.decoding = False
         try:
             guide = self._guide(part[0])
             self._use_loras(part[0])
@@ -107,8 +116,9 @@ class Attempts:
         width, height, guidance, _ = _shape(request)
         profile = self._profile(request)
         smaller = plans.tighter(plan, profile, width, height, guidance)
-        while smaller and not self._session.decoding and run.alike_before_decoding(smaller, plan):
-            # Smaller tiles cannot help a UNet that ran out: it would only fail once more.
+        alike = run.alike_in_decoding if self._session.decoding else run.alike_before_decoding
+        while smaller and alike(smaller, plan):
+            # Smaller tiles cannot help a UNet that ran out, nor halves of its work a decoder: it would only fail again.
             smaller = plans.tighter(smaller, profile, width, height, guidance)
         if smaller is None:
             raise NoRoomError(

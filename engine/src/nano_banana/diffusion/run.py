@@ -53,6 +53,7 @@ class Session:
         # Where the last run was: what to make smaller when memory ended depends on it.
         self.decoding = False
         self.notes: tuple[str, ...] = ()
+        self._undecoded: _Undecoded | None = None
         self._control: tuple[str, Streamer, Any] | None = None
         self._processors: dict[str, Any] | None = None
 
@@ -72,19 +73,33 @@ class Session:
         """Pictures of requests that share size, steps, guidance, adapters and control picture, in one batch.
 
         Needs `use` before. Raises CancelledError, MachineError, and what torch raises where memory ends; the session
-        can be used again after each of them.
+        can be used again after each of them. Where memory ended in decoding, the next call with the same requests and
+        a plan that denoises to the same bytes only decodes.
         """
         assert self.plan is not None, "use(plan) comes first"
+        kept = self.forget()
         if watch.stop and watch.stop():
             raise CancelledError(0, requests[0].steps)
+        job = (tuple(requests), self.plan.split_guidance, self.plan.attention_slices)
         self.decoding = False
         with deterministic():
-            latents = self._denoise(requests, watch, guide)
+            # Few bytes, in host memory: they outlive a run that fails, and nothing of the UNet's is left on the device.
+            latents = kept.latents if kept and kept.job == job else self._denoise(requests, watch, guide).cpu()
             if self.device.type == "cuda":
                 # The decoder's large tensors do not fit between what the UNet's left behind.
                 torch.cuda.empty_cache()
             self.decoding = True
-            return decode(self.model.vae, latents, self.device, self.plan.vae_tile)
+            try:
+                return decode(self.model.vae, latents, self.device, self.plan.vae_tile)
+            except (MemoryError, RuntimeError) as error:
+                if out_of_memory(error):
+                    self._undecoded = _Undecoded(job, latents)
+                raise
+
+    def forget(self) -> _Undecoded | None:
+        """Drop what a run left that ended in decoding; returns it."""
+        kept, self._undecoded = self._undecoded, None
+        return kept
 
     def adapter_bytes(self) -> int:
         """What the loaded adapters take on the device."""
@@ -210,6 +225,14 @@ class Session:
 
 
 @dataclasses.dataclass(frozen=True)
+class _Undecoded:
+    """Latents in host memory, and what they were made of: the requests, and how the plan cut the UNet's work."""
+
+    job: tuple[tuple[Request, ...], bool, bool]
+    latents: torch.Tensor
+
+
+@dataclasses.dataclass(frozen=True)
 class Guide:
     """A ControlNet with its picture, ready to use: RGB of the request's size; `strength` from 0 to 2."""
 
@@ -281,6 +304,11 @@ def deterministic() -> Iterator[None]:
 def alike_before_decoding(one: Plan, other: Plan) -> bool:
     """Whether two plans differ in nothing that denoising notices."""
     return _placement(one) == _placement(other) and one.attention_slices == other.attention_slices
+
+
+def alike_in_decoding(one: Plan, other: Plan) -> bool:
+    """Whether two plans differ in nothing that decoding notices: tiles, and the weights beside which it runs."""
+    return (one.vae_tile, one.resident, one.streamed) == (other.vae_tile, other.resident, other.streamed)
 
 
 def _placement(plan: Plan) -> tuple[Any, ...]:
