@@ -20,7 +20,7 @@ from standins import RESIDENT, SMALLEST, STREAMED, Estimate, Plan, Planner
 from nano_banana import backends
 from nano_banana.backends import Settings
 from nano_banana.backends.diffusers import DiffusersBackend
-from nano_banana.diffusion import control, lora
+from nano_banana.diffusion import control, lora, upscale
 from nano_banana.diffusion.run import out_of_memory, pick_device
 from nano_banana.errors import BadInputError, CancelledError, MachineError, NoRoomError
 from nano_banana.request import Control, Lora, Request
@@ -158,6 +158,34 @@ def test_a_cancelled_picture_leaves_the_backend_usable(backend: DiffusersBackend
     with pytest.raises(CancelledError):
         backend.generate(REQUEST, Watch(stop=lambda: True))
     assert backend.generate(REQUEST).tobytes() == expected
+
+
+def test_a_batch_can_be_cancelled_while_it_is_decoded_and_enlarged(
+    tiny: Path, planner: Planner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = DiffusersBackend(Settings(model=str(tiny), device="cpu", upscaler="net.pth"))
+    decoder, enlarged = Decoder(backend), []
+
+    class Network:
+        def __init__(self, path: Path) -> None:
+            assert path == Path("net.pth")
+
+        def enlarge(self, image: Image.Image, *, watch: Watch) -> Image.Image:
+            watch.check(len(enlarged), 3, "tiles")
+            enlarged.append(image)
+            return image
+
+    monkeypatch.setattr(upscale, "Upscaler", Network)
+    wishes = [replace(REQUEST, seed=seed, upscale=2) for seed in range(3)]
+    with pytest.raises(CancelledError, match="3 pictures; found a wish to stop after 1"):
+        backend.generate_many(wishes, Watch(stop=lambda: decoder.runs == 1))
+    with pytest.raises(CancelledError, match="3 tiles; found a wish to stop after 2"):
+        backend.generate_many(wishes, Watch(stop=lambda: len(enlarged) == 2))
+    assert (decoder.runs, len(enlarged)) == (1 + 3, 2)
+    # The decoder's pictures of the cancelled run are gone, and the backend works.
+    enlarged.clear()
+    assert len(backend.generate_many(wishes)) == len(enlarged) == 3
+    decoder.remove()
 
 
 @pytest.mark.parametrize("plan", [RESIDENT, STREAMED], ids=lambda plan: plan.name)

@@ -82,7 +82,7 @@ class DiffusersBackend:
                 made = attempts.draw([requests[number] for number in numbers], watch)
                 images.update(zip(numbers, made, strict=True))
             self._pictures += len(requests)
-            return [self._finish(request, images[number]) for number, request in enumerate(requests)]
+            return [self._finish(request, images[number], watch) for number, request in enumerate(requests)]
 
     def state(self) -> dict[str, Any]:
         """Device, plan with its estimate, memory and what was noticed; plain values. Loads nothing."""
@@ -136,13 +136,13 @@ class DiffusersBackend:
         self._session = session
         return attempts.Attempts(session, profile, self._settings, budget)
 
-    def _finish(self, request: Request, image: Image.Image) -> Image.Image:
+    def _finish(self, request: Request, image: Image.Image, watch: Watch) -> Image.Image:
         if request.upscale != 1:
             from nano_banana.diffusion import upscale
 
             if self._upscaler is None:
                 self._upscaler = upscale.Upscaler(Path(self._settings.upscaler))
-            image = self._upscaler.enlarge(image)
+            image = self._upscaler.enlarge(image, watch=watch)
         # After the upscaler: it would make edges of what sharpening leaves around letters.
         if request.style or request.sharpen != 1:
             from nano_banana import finish

@@ -16,7 +16,7 @@ from diffusers import StableDiffusionXLControlNetPipeline, StableDiffusionXLPipe
 from nano_banana.diffusion.decode import decode
 from nano_banana.diffusion.stream import Streamer
 from nano_banana.diffusion.text import Embeddings, PromptEncoder
-from nano_banana.errors import BadInputError, CancelledError, MachineError, NoRoomError
+from nano_banana.errors import BadInputError, MachineError, NoRoomError
 from nano_banana.watch import UNWATCHED, Watch
 
 if TYPE_CHECKING:
@@ -78,8 +78,7 @@ class Session:
         """
         assert self.plan is not None, "use(plan) comes first"
         kept = self.forget()
-        if watch.stop and watch.stop():
-            raise CancelledError(0, requests[0].steps)
+        watch.check(0, requests[0].steps)
         job = (tuple(requests), self.plan.split_guidance, self.plan.attention_slices)
         self.decoding = False
         with deterministic():
@@ -90,7 +89,7 @@ class Session:
                 torch.cuda.empty_cache()
             self.decoding = True
             try:
-                return decode(self.model.vae, latents, self.device, self.plan.vae_tile)
+                return decode(self.model.vae, latents, self.device, self.plan.vae_tile, watch)
             except (MemoryError, RuntimeError) as error:
                 if out_of_memory(error):
                     self._undecoded = _Undecoded(job, latents)
