@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +18,7 @@ from diffusers import ControlNetModel, StableDiffusionXLPipeline
 from PIL import Image
 from standins import RESIDENT, SMALLEST, STREAMED, Estimate, Plan, Planner
 
-from nano_banana import backends
+from nano_banana import backends, cli
 from nano_banana.backends import Settings
 from nano_banana.backends.diffusers import DiffusersBackend
 from nano_banana.diffusion import control, lora, upscale
@@ -392,10 +393,37 @@ def test_the_budget_bounds_a_batch(tiny: Path, planner: Planner) -> None:
 
 
 def test_what_the_model_did_not_read_is_in_its_state(backend: DiffusersBackend) -> None:
-    backend.generate(replace(REQUEST, prompt="x" * 100))
-    assert any("100 tokens" in note for note in backend.state()["notes"])
+    long = replace(REQUEST, prompt="x" * 100)
+    backend.generate(long)
+    (note,) = backend.state()["notes"]
+    assert "100 tokens" in note
     backend.generate(REQUEST)
-    assert backend.state()["notes"] == []
+    assert (backend.state()["notes"], backend.state()["notes_of_each"]) == ([], [[]])
+    # Each request's own, whatever was drawn with it.
+    backend.generate_many([REQUEST, long, replace(long, width=72), REQUEST])
+    assert backend.state()["notes_of_each"] == [[], [note], [note], []]
+    assert backend.state()["notes"] == [note]
+
+
+def test_a_note_is_told_once_where_it_is_looked_for(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """By `generate` as a line on standard error and in the JSON result, by `batch` in the line's result alone."""
+    model = ["--backend", "diffusers", "--model", str(tiny), "--device", "cpu"]
+    picture = ["--prompt", "x" * 100, "--size", "64x64", "--steps", "1", "--output", str(tmp_path / "a.png")]
+    assert cli.main(["generate", *model, *picture, "--json"]) == 0
+    said = capsys.readouterr()
+    (note,) = json.loads(said.out)["notes"]
+    assert "100 tokens" in note
+    assert said.err.count(note) == said.err.count("100 tokens") == 1
+    assert f"note: {note}\n" in said.err
+    lines = tmp_path / "lines"
+    lines.write_text(json.dumps({"prompt": "x" * 100, "size": "64x64", "steps": 1}))
+    assert cli.main(["batch", str(lines), *model, "--output-dir", str(tmp_path), "--json"]) == 0
+    said = capsys.readouterr()
+    assert (json.loads(said.out)["notes"], said.err) == ([note], "")
+    # Nothing by way of a log, which would come to standard error beside it.
+    assert "100 tokens" not in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -457,7 +485,7 @@ def guided(tiny: Path, planner: Planner, monkeypatch: pytest.MonkeyPatch) -> tup
     torch.nn.init.normal_(network.controlnet_cond_embedding.conv_out.weight, std=0.5)
     pictures = {b"white": Image.new("RGB", (64, 64), "white"), b"red": Image.new("RGB", (64, 64), "red")}
     monkeypatch.setattr(control, "load", lambda source, dtype: network)
-    monkeypatch.setattr(control, "prepare", lambda wish, width, height: pictures[wish.picture])
+    monkeypatch.setattr(control, "prepare", lambda wish, width, height: (pictures[wish.picture], ("resized",)))
     return backend, network
 
 
@@ -466,8 +494,10 @@ def test_a_control_picture_guides(guided: tuple[DiffusersBackend, Any], planner:
     backend, _ = guided
     planner.first = plan
     plain = backend.generate(REQUEST).tobytes()
+    assert backend.state()["notes"] == []
     drawn = [backend.generate(replace(REQUEST, control=Control("iso", name))).tobytes() for name in (b"white", b"red")]
     none = backend.generate(replace(REQUEST, control=Control("iso", b"red", 0.0))).tobytes()
+    assert backend.state()["notes"] == ["resized"]
     assert len({plain, *drawn}) == 3
     assert none == plain
     assert backend.generate(REQUEST).tobytes() == plain

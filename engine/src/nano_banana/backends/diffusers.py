@@ -51,6 +51,7 @@ class DiffusersBackend:
         self._attempts: Attempts | None = None
         self._upscaler: Any = None
         self._pictures = 0
+        self._notes: list[tuple[str, ...]] = []
 
     def load(self) -> None:
         """Read the model and its adapters into host memory, once. Raises BadInputError, MachineError, NoRoomError."""
@@ -76,11 +77,14 @@ class DiffusersBackend:
             key = (request.width, request.height, request.steps, request.guidance, request.loras, request.control)
             groups.setdefault(key, []).append(number)
         images: dict[int, Image.Image] = {}
+        notes: dict[int, tuple[str, ...]] = {}
         with self._lock:
             attempts = self._loaded()
             for numbers in groups.values():
                 made = attempts.draw([requests[number] for number in numbers], watch)
                 images.update(zip(numbers, made, strict=True))
+                notes.update(zip(numbers, attempts.notes, strict=True))
+            self._notes = [notes[number] for number in range(len(requests))]
             self._pictures += len(requests)
             return [self._finish(request, images[number], watch) for number, request in enumerate(requests)]
 
@@ -100,7 +104,8 @@ class DiffusersBackend:
             "streamed_bytes": 0,
             "out_of_memory": attempts.out_of_memory if attempts else 0,
             "pictures": self._pictures,
-            "notes": list(attempts.notes) if attempts else [],
+            "notes": list(dict.fromkeys(note for one in self._notes for note in one)),
+            "notes_of_each": [list(one) for one in self._notes],
         }
         return state | (session.state() if session else {})
 

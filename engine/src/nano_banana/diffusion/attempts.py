@@ -36,7 +36,8 @@ class Attempts:
         self.plan: Plan | None = None
         self.chosen: dict[_Shape, Plan] = {}
         self.out_of_memory = 0
-        self.notes: tuple[str, ...] = ()
+        # What was noticed about each request of the last call.
+        self.notes: list[tuple[str, ...]] = []
         self._session = session
         # By the name of the ControlNet that guides, "" for none.
         self._profiles = {"": profile}
@@ -67,6 +68,7 @@ class Attempts:
 
         Raises EngineError.
         """
+        self.notes = []
         try:
             return self._draw(requests, watch)
         finally:
@@ -94,14 +96,14 @@ class Attempts:
         # Placing weights comes first, and can end memory as a step can.
         self._session.decoding = False
         try:
-            guide = self._guide(part[0])
+            guide, noticed = self._guide(part[0])
             self._use_loras(part[0])
             if plan != self.plan:
                 _LOG.info("%s", plan.describe())
             self._session.use(plan)
             self.plan = plan
             images = self._session.draw(part, watch, guide)
-            self.notes = self._session.notes
+            self.notes += [(*noticed, *notes) for notes in self._session.notes]
             return images, ""
         except (MemoryError, RuntimeError) as error:
             if not run.out_of_memory(error):
@@ -157,12 +159,12 @@ class Attempts:
 
             lora.use(self._session.pipeline, request.loras)
 
-    def _guide(self, request: Request) -> run.Guide | None:
+    def _guide(self, request: Request) -> tuple[run.Guide | None, tuple[str, ...]]:
         if request.control is None:
-            return None
+            return None, ()
         network = self._network(request.control.name)
-        picture = control.prepare(request.control, request.width, request.height)
-        return run.Guide(request.control.name, network, picture, request.control.strength)
+        picture, notes = control.prepare(request.control, request.width, request.height)
+        return run.Guide(request.control.name, network, picture, request.control.strength), notes
 
     def _network(self, name: str) -> Any:
         if name not in self._networks:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections import Counter
 from collections.abc import Mapping
@@ -18,7 +17,6 @@ from nano_banana.diffusion.sources import first_line, is_local, no_answer, read_
 from nano_banana.errors import BadInputError, EngineError
 from nano_banana.request import Control
 
-_LOG = logging.getLogger(__name__)
 _OPTION = "--control"
 _FIX = f"Type {_OPTION} NAME=FOLDER with a ControlNet for SDXL that save_pretrained of diffusers wrote."
 # What SDXL adds to the time step: without it a ControlNet is one for another generation of models.
@@ -48,19 +46,11 @@ def load(source: str, dtype: torch.dtype) -> ControlNetModel:
     return network.eval().requires_grad_(False)
 
 
-def prepare(control: Control, width: int, height: int) -> Image.Image:
-    """The guide picture as RGB of exactly width x height pixels; what was changed is logged as warnings.
+def prepare(control: Control, width: int, height: int) -> tuple[Image.Image, tuple[str, ...]]:
+    """The guide picture as RGB of exactly width x height pixels, and notes: about blur, and about a changed size.
 
     Raises BadInputError for what is no picture.
     """
-    image, notes = prepare_noted(control, width, height)
-    for note in notes:
-        _LOG.warning("%s", note)
-    return image
-
-
-def prepare_noted(control: Control, width: int, height: int) -> tuple[Image.Image, tuple[str, ...]]:
-    """As `prepare`, with the notes in its answer: about blur, and about a size that had to be changed."""
     # Imported late: the module belongs to the base package, and nothing else here needs it.
     from nano_banana.pictures import open_picture
 

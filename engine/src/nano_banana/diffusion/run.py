@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from diffusers import StableDiffusionXLControlNetPipeline, StableDiffusionXLPipe
 
 from nano_banana.diffusion.decode import decode
 from nano_banana.diffusion.stream import Streamer
-from nano_banana.diffusion.text import Embeddings, PromptEncoder
+from nano_banana.diffusion.text import PromptEncoder
 from nano_banana.errors import BadInputError, MachineError, NoRoomError
 from nano_banana.watch import UNWATCHED, Watch
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from nano_banana.diffusion.plans import Plan
     from nano_banana.request import Request
 
-_LOG = logging.getLogger(__name__)
 # What an allocator without an exception class of its own says.
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
@@ -52,7 +50,8 @@ class Session:
         self.copied_bytes = 0
         # Where the last run was: what to make smaller when memory ended depends on it.
         self.decoding = False
-        self.notes: tuple[str, ...] = ()
+        # What the writers of the last run's prompts should know, for each request; said by whoever answers them.
+        self.notes: tuple[tuple[str, ...], ...] = ()
         self._undecoded: _Undecoded | None = None
         self._control: tuple[str, Streamer, Any] | None = None
         self._processors: dict[str, Any] | None = None
@@ -179,9 +178,7 @@ class Session:
 
     def _prompts(self, requests: Sequence[Request]) -> dict[str, torch.Tensor | None]:
         read = [self.text.encode(request.prompt, request.negative) for request in requests]
-        self.notes = notes(read)
-        for note in self.notes:
-            _LOG.warning("%s", note)
+        self.notes = tuple(one.notes for one in read)
 
         def batch(tensors: list[torch.Tensor]) -> torch.Tensor:
             return torch.cat(tensors).to(self.device, self.model.dtype)
@@ -239,11 +236,6 @@ class Guide:
     network: Any
     picture: Image.Image
     strength: float
-
-
-def notes(read: Sequence[Embeddings]) -> tuple[str, ...]:
-    """What the writers of these prompts should know, each sentence once."""
-    return tuple(dict.fromkeys(note for one in read for note in one.notes))
 
 
 def pick_device(name: str) -> torch.device:
