@@ -21,7 +21,8 @@ from standins import RESIDENT, SMALLEST, STREAMED, Estimate, Plan, Planner
 from nano_banana import backends, cli
 from nano_banana.backends import Settings
 from nano_banana.backends.diffusers import DiffusersBackend
-from nano_banana.diffusion import control, lora, upscale
+from nano_banana.diffusion import control, lora, stream, upscale
+from nano_banana.diffusion.buffers import Layout
 from nano_banana.diffusion.run import out_of_memory, pick_device
 from nano_banana.errors import BadInputError, CancelledError, MachineError, NoRoomError
 from nano_banana.request import Control, Lora, Request
@@ -501,6 +502,22 @@ def test_a_control_picture_guides(guided: tuple[DiffusersBackend, Any], planner:
     assert len({plain, *drawn}) == 3
     assert none == plain
     assert backend.generate(REQUEST).tobytes() == plain
+
+
+def test_what_streams_of_a_controlnet_is_counted(guided: tuple[DiffusersBackend, Any], planner: Planner) -> None:
+    backend, network = guided
+    planner.first = STREAMED
+    backend.generate(REQUEST)
+    plain = backend.state()["streamed_bytes"]
+    backend.generate(replace(REQUEST, control=Control("iso", b"red")))
+    both = backend.state()["streamed_bytes"]
+    units = sum(Layout.of(unit).size for unit in stream.units(network).values())
+    # Each step copies every unit once, and at most one more that is foreseen for a step that does not come.
+    assert REQUEST.steps * units <= both - plain - plain * 0.9
+    assert both - plain <= plain + (REQUEST.steps + 1) * units
+    # Dropped with its counts kept.
+    backend.generate(REQUEST)
+    assert both < backend.state()["streamed_bytes"] <= both + plain
 
 
 def test_a_plan_counts_the_controlnet_that_guides(guided: tuple[DiffusersBackend, Any], planner: Planner) -> None:

@@ -106,9 +106,7 @@ class Session:
 
     def release(self) -> None:
         """Bring all weights back to host memory and give the device's memory back."""
-        if self._control is not None:
-            self._control[1].detach()
-            self._control = None
+        self._drop_control()
         if self.streamer is not None:
             self.copied_bytes += self.streamer.copied_bytes
             self.streamer.detach()
@@ -119,8 +117,9 @@ class Session:
     def state(self) -> dict[str, Any]:
         """What was copied and is held; bytes as torch counts them (without the CUDA context)."""
         streamer = self.streamer
+        streamers = [one for one in (streamer, self._control and self._control[1]) if one]
         state: dict[str, Any] = {
-            "streamed_bytes": self.copied_bytes + (streamer.copied_bytes if streamer else 0),
+            "streamed_bytes": self.copied_bytes + sum(one.copied_bytes for one in streamers),
             "unforeseen_loads": streamer.misses if streamer else 0,
             "pinned": bool(streamer and streamer.pinned),
             "prompts_computed": self.text.computed,
@@ -198,8 +197,7 @@ class Session:
         """The pipeline to call and what it needs beyond the others; places a ControlNet's weights as the UNet's are."""
         assert self.plan is not None
         if self._control is not None and (guide is None or guide.name != self._control[0]):
-            self._control[1].detach()
-            self._control = None
+            self._drop_control()
         if guide is None:
             return self.pipeline, {}
         if self._control is None:
@@ -209,6 +207,12 @@ class Session:
             pipeline = self._pipeline(StableDiffusionXLControlNetPipeline, controlnet=guide.network)
             self._control = (guide.name, streamer, pipeline)
         return self._control[2], {"image": guide.picture, "controlnet_conditioning_scale": float(guide.strength)}
+
+    def _drop_control(self) -> None:
+        if self._control is not None:
+            self.copied_bytes += self._control[1].copied_bytes
+            self._control[1].detach()
+            self._control = None
 
     def _slice_attention(self, wanted: bool) -> None:
         unet = self.model.unet
