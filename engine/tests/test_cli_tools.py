@@ -105,7 +105,7 @@ def test_bench_measures_or_predicts(monkeypatch: pytest.MonkeyPatch, capsys: pyt
         return {"steps_per_second": 2.5, "device": "cpu"}
 
     def memory_model(settings: Settings, **shape: Any) -> list[dict[str, Any]]:
-        calls.append(shape)
+        calls.append(shape | settings.controlnets)
         fits = {"plan": "streamed", "fits": True, "peak": 3, "text": "plan streamed: peak 3"}
         return [{"plan": "resident", "fits": False, "refused": "expected 10; found 5."}, fits]
 
@@ -122,4 +122,6 @@ def test_bench_measures_or_predicts(monkeypatch: pytest.MonkeyPatch, capsys: pyt
         {"width": 1024, "height": 1024, "guidance": False},
         {"width": 80, "height": 64, "guidance": True},
     ]
+    assert cli.main(["bench", "--memory-model", "--control", "iso=folder"]) == 0
+    assert calls[-1]["iso"] == "folder"
     assert cli.main(["bench", "--pictures", "few"]) == 2

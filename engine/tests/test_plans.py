@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from nano_banana.diffusion import plans
@@ -162,3 +164,50 @@ def test_a_description_has_the_numbers() -> None:
 def test_one_pass_is_never_split() -> None:
     assert not choose(None, "smallest", guidance=False).split_guidance
     assert choose(None, "smallest", guidance=True).split_guidance
+
+
+# Four units and a rest: 230 MiB as a whole, 150 MiB with two slots.
+NETWORK = plans.Network({f"down.{number}": 70 * MIB for number in range(3)} | {"small": 10 * MIB}, 10 * MIB)
+GUIDED = dataclasses.replace(PROFILE, control=NETWORK)
+
+
+def test_a_controlnet_streams_with_slots_of_its_own_or_stays_as_a_whole() -> None:
+    assert (NETWORK.held(False), NETWORK.held(True), NETWORK.streaming) == (230 * MIB, 150 * MIB, 220 * MIB)
+    for name, held, streaming in (("resident", 230, 0), ("streamed", 150, 220)):
+        plain, guided = (
+            plans.choose(profile, None, 512, 512, guidance=True, name=name) for profile in (PROFILE, GUIDED)
+        )
+        need = guided.estimate
+        assert (need.control, plain.estimate.control) == (held * MIB, 0)
+        assert need.weights == plain.estimate.weights + held * MIB
+        assert need.peak == plain.estimate.peak + held * MIB
+        assert need.bytes_per_step == plain.estimate.bytes_per_step + streaming * MIB
+        assert need.host == plain.estimate.host + streaming * MIB
+        assert "ControlNet" in guided.describe()
+        assert "ControlNet" not in plain.describe()
+
+
+def test_no_plan_with_a_controlnet_is_beyond_its_budget() -> None:
+    """From the floor to where all is resident, over the point where the UNet stays and the ControlNet streams."""
+    seen = []
+    for budget in range(890, 2100, 10):
+        plan = plans.choose(GUIDED, budget * MIB, 512, 512, guidance=True)
+        assert plan.estimate.peak <= budget * MIB
+        assert plan.estimate.control == NETWORK.held(plan.streamed)
+        seen.append((plan.name, plan.estimate.bytes_per_step))
+    # All of the UNet stays, and what passes through the bus is the ControlNet alone.
+    assert ("balanced", NETWORK.streaming) in seen
+    assert seen[-1] == ("resident", 0)
+    with pytest.raises(NoRoomError, match=r"ControlNet 0\.15 GiB"):
+        plans.choose(GUIDED, 400 * MIB, 512, 512, guidance=True)
+
+
+def test_a_guided_plan_that_ran_out_becomes_one_that_streams_the_controlnet_too() -> None:
+    plan: plans.Plan | None = plans.choose(GUIDED, None, 512, 512, guidance=True)
+    seen = []
+    while plan is not None:
+        seen.append((plan.streamed, plan.estimate.control))
+        plan = plans.tighter(plan, GUIDED, 512, 512, True)
+    assert seen[0] == (False, NETWORK.held(False))
+    assert set(seen) == {seen[0], (True, NETWORK.held(True))}
+    assert seen == sorted(seen)

@@ -73,12 +73,14 @@ def memory_model(
     """The predicted memory of every plan as rows of plain values, sizes in bytes; loads no weights.
 
     `settings.model` is a local pipeline folder, of which only configurations are read; without one the shape is SDXL's.
+    With `settings.controlnets`, local folders too, each row counts one that guides, the largest, and names it as
+    `control` (None without any): one guides at a time, and the others wait in host memory, uncounted.
     Device "auto" predicts for CUDA, whether or not there is one. A plan that does not fit `settings.vram_budget` has
     its refusal as `refused`. Raises BadInputError.
     """
     from nano_banana.diffusion import plans
 
-    profile, where = _profile(settings)
+    profile, where, control = _profile(settings)
     rows = []
     for found in plans.every(profile, settings.vram_budget, width, height, guidance=guidance):
         if isinstance(found, NoRoomError):
@@ -86,7 +88,8 @@ def memory_model(
         else:
             rows.append(_row(found, profile, where))
     names = plans.NAMES[1:]
-    shape = {"device": where, "width": width, "height": height, "guidance": guidance, "budget": settings.vram_budget}
+    shape = {"device": where, "width": width, "height": height, "guidance": guidance}
+    shape |= {"control": control, "budget": settings.vram_budget}
     return [{"plan": name} | shape | row for name, row in zip(names, rows, strict=True)]
 
 
@@ -101,6 +104,7 @@ def _row(plan: Plan, profile: Profile, where: str) -> dict[str, Any]:
         "activations": need.activations,
         "decode": need.decode,
         "context": need.context,
+        "control_weights": need.control,
         "bytes_per_step": need.bytes_per_step,
         "host": host,
         "resident_units": len(profile.units) if "all" in plan.resident else len(plan.resident),
@@ -118,7 +122,8 @@ def host_total(plan: Plan, profile: Profile) -> int:
     return need.weights + need.host + max(need.activations, need.decode - profile.decoder)
 
 
-def _profile(settings: Settings) -> tuple[Profile, str]:
+def _profile(settings: Settings) -> tuple[Profile, str, str | None]:
+    """The profile, the kind of device, and the name of the ControlNet in it."""
     import torch
 
     from nano_banana.diffusion import memory
@@ -132,7 +137,20 @@ def _profile(settings: Settings) -> tuple[Profile, str]:
         from nano_banana.diffusion.random_model import SDXL
 
         configs = [SDXL.unet, SDXL.vae]
-    return memory.profile_of(configs[0], configs[1], dtype, device=where), where
+    profile = memory.profile_of(configs[0], configs[1], dtype, device=where)
+    profiles = {name: _guided(profile, source, dtype) for name, source in settings.controlnets.items()}
+    if not profiles:
+        return profile, where, None
+    largest = max(profiles, key=lambda name: profiles[name].control.held(False))
+    return profiles[largest], where, largest
+
+
+def _guided(profile: Profile, source: str, dtype: Any) -> Profile:
+    from nano_banana.diffusion import control, memory
+
+    network = memory.controlnet_of(control.configuration(Path(source).expanduser()), dtype)
+    control.check_pair(profile.config, network.config)
+    return memory.guided(profile, network)
 
 
 def _config(path: Path) -> dict[str, Any]:

@@ -46,10 +46,10 @@ class CancelledError(EngineError):
 
     exit_code = EXIT_CANCELLED
 
-    def __init__(self, done: int, total: int) -> None:
+    def __init__(self, done: int, total: int, unit: str = "steps") -> None:
         super().__init__(
             "picture",
-            expected=f"{total} steps",
+            expected=f"{total} {unit}",
             found=f"a wish to stop after {done}",
             fix="Ask again when it is wanted.",
         )

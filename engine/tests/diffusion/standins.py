@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field, replace
-from types import ModuleType
 from typing import Any
 
 import pytest
 
-from nano_banana import diffusion
+from nano_banana.diffusion import memory, plans
 from nano_banana.errors import NoRoomError
 
 
@@ -51,27 +49,26 @@ SMALLEST = replace(STREAMED, name="smallest", split_guidance=True, vae_tile=64, 
 
 @dataclass(frozen=True)
 class Profile:
-    """What the backend itself reads of a profile; bytes."""
+    """What the backend itself reads of a profile; bytes. `control` is the ControlNet that was counted."""
 
     addons: int = 0
     context: int = 0
+    control: Any = None
 
 
 class Planner:
-    """Stands where plans.py and memory.py stand: hands out `first`, then the ladder's next one."""
+    """Answers in place of plans.py and memory.py: hands out `first`, then the ladder's next one."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.first = RESIDENT
         self.profile = Profile()
         self.ladder = {"resident": STREAMED, "streamed": SMALLEST}
         self.asked: list[tuple[Any, ...]] = []
-        plans, memory = ModuleType("nano_banana.diffusion.plans"), ModuleType("nano_banana.diffusion.memory")
-        plans.choose = self.choose  # type: ignore[attr-defined]
-        plans.tighter = lambda plan, *_: self.ladder.get(plan.name)  # type: ignore[attr-defined]
-        memory.profile = lambda *_, **more: self.profile  # type: ignore[attr-defined]
-        for module in (plans, memory):
-            monkeypatch.setitem(sys.modules, module.__name__, module)
-            monkeypatch.setattr(diffusion, module.__name__.rpartition(".")[2], module, raising=False)
+        self.tightened: list[Any] = []
+        monkeypatch.setattr(plans, "choose", self.choose)
+        monkeypatch.setattr(plans, "tighter", self.tighter)
+        monkeypatch.setattr(memory, "profile", lambda *_, **more: self.profile)
+        monkeypatch.setattr(memory, "guided", lambda profile, network: replace(profile, control=network))
 
     def choose(self, profile: Any, budget: int | None, width: int, height: int, **more: Any) -> Plan:
         """The first plan; a budget below its peak has room for a quarter of the pixels."""
@@ -79,3 +76,8 @@ class Planner:
         if budget is not None and budget < self.first.estimate.peak and width * height > 64 * 64:
             raise NoRoomError("memory", expected="more", found="less", fix="Type a smaller size.")
         return self.first
+
+    def tighter(self, plan: Plan, profile: Any, *_: Any) -> Plan | None:
+        """The ladder's next plan."""
+        self.tightened.append(profile)
+        return self.ladder.get(plan.name)

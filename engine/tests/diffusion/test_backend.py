@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,11 @@ from diffusers import ControlNetModel, StableDiffusionXLPipeline
 from PIL import Image
 from standins import RESIDENT, SMALLEST, STREAMED, Estimate, Plan, Planner
 
-from nano_banana import backends, diffusion
+from nano_banana import backends, cli
 from nano_banana.backends import Settings
 from nano_banana.backends.diffusers import DiffusersBackend
+from nano_banana.diffusion import control, lora, stream, upscale
+from nano_banana.diffusion.buffers import Layout
 from nano_banana.diffusion.run import out_of_memory, pick_device
 from nano_banana.errors import BadInputError, CancelledError, MachineError, NoRoomError
 from nano_banana.request import Control, Lora, Request
@@ -42,6 +45,12 @@ def unet_of(backend: DiffusersBackend) -> Any:
     backend.load()
     assert backend._session is not None
     return backend._session.model.unet
+
+
+def forget(backend: DiffusersBackend) -> None:
+    """Let the next picture choose its plan anew."""
+    assert backend._attempts is not None
+    backend._attempts.chosen.clear()
 
 
 def fail_at(backend: DiffusersBackend, call: int, error: BaseException, batch: int = 0) -> Callable[[], None]:
@@ -89,7 +98,7 @@ def test_draws_what_the_pipeline_draws(tiny: Path, backend: DiffusersBackend) ->
 @pytest.mark.parametrize("plan", [STREAMED, replace(STREAMED, prefetch=1)], ids=["two slots", "one slot"])
 def test_streamed_pictures_are_the_same_bytes(backend: DiffusersBackend, planner: Planner, plan: Plan) -> None:
     expected = backend.generate(REQUEST).tobytes()
-    backend._plans.clear()
+    forget(backend)
     planner.first = plan
     assert backend.generate(REQUEST).tobytes() == expected
     assert backend.state()["plan"] == "streamed"
@@ -99,11 +108,11 @@ def test_streamed_pictures_are_the_same_bytes(backend: DiffusersBackend, planner
 def test_the_smallest_plan_draws_nearly_the_same(backend: DiffusersBackend, planner: Planner) -> None:
     """Split guidance and attention slices sum in another order: at most 2 of 255 (the one tile is the picture)."""
     expected = backend.generate(REQUEST)
-    backend._plans.clear()
+    forget(backend)
     planner.first = SMALLEST
     assert difference(backend.generate(REQUEST), expected) <= 2
     # And back: the attention processors of before are in place again.
-    backend._plans.clear()
+    forget(backend)
     planner.first = RESIDENT
     assert backend.generate(REQUEST).tobytes() == expected.tobytes()
 
@@ -153,6 +162,34 @@ def test_a_cancelled_picture_leaves_the_backend_usable(backend: DiffusersBackend
     assert backend.generate(REQUEST).tobytes() == expected
 
 
+def test_a_batch_can_be_cancelled_while_it_is_decoded_and_enlarged(
+    tiny: Path, planner: Planner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = DiffusersBackend(Settings(model=str(tiny), device="cpu", upscaler="net.pth"))
+    decoder, enlarged = Decoder(backend), []
+
+    class Network:
+        def __init__(self, path: Path) -> None:
+            assert path == Path("net.pth")
+
+        def enlarge(self, image: Image.Image, *, watch: Watch) -> Image.Image:
+            watch.check(len(enlarged), 3, "tiles")
+            enlarged.append(image)
+            return image
+
+    monkeypatch.setattr(upscale, "Upscaler", Network)
+    wishes = [replace(REQUEST, seed=seed, upscale=2) for seed in range(3)]
+    with pytest.raises(CancelledError, match="3 pictures; found a wish to stop after 1"):
+        backend.generate_many(wishes, Watch(stop=lambda: decoder.runs == 1))
+    with pytest.raises(CancelledError, match="3 tiles; found a wish to stop after 2"):
+        backend.generate_many(wishes, Watch(stop=lambda: len(enlarged) == 2))
+    assert (decoder.runs, len(enlarged)) == (1 + 3, 2)
+    # The decoder's pictures of the cancelled run are gone, and the backend works.
+    enlarged.clear()
+    assert len(backend.generate_many(wishes)) == len(enlarged) == 3
+    decoder.remove()
+
+
 @pytest.mark.parametrize("plan", [RESIDENT, STREAMED], ids=lambda plan: plan.name)
 def test_a_defect_in_the_middle_leaves_the_model_usable(
     backend: DiffusersBackend, planner: Planner, plan: Plan
@@ -196,21 +233,129 @@ def test_smaller_tiles_are_not_tried_where_the_unet_ran_out(backend: DiffusersBa
     assert (backend.state()["plan"], backend.state()["out_of_memory"]) == ("streamed", 1)
 
 
-def test_smaller_tiles_are_enough_where_decoding_ran_out(backend: DiffusersBackend, planner: Planner) -> None:
-    planner.ladder["resident"] = replace(RESIDENT, name="tiled", vae_tile=64)
-    backend.load()
-    assert backend._session is not None
-    failed: list[int] = []
+TILED = replace(RESIDENT, name="tiled", vae_tile=64)
 
-    def hook(*_: Any) -> None:
-        failed.append(1)
-        if len(failed) == 1:
-            raise torch.cuda.OutOfMemoryError("injected")
 
-    handle = backend._session.model.vae.decoder.conv_out.register_forward_pre_hook(hook)
-    backend.generate(REQUEST)
-    handle.remove()
+class Decoder:
+    """Lets the decoder's runs numbered in `fails` (from 1) end in `error`, and counts the UNet's steps."""
+
+    def __init__(self, backend: DiffusersBackend, *fails: int, error: BaseException | None = None) -> None:
+        self.runs = self.steps = 0
+        self.fails = fails
+        self.error = error or torch.cuda.OutOfMemoryError("injected")
+        unet = unet_of(backend)
+        assert backend._session is not None
+        convolution = backend._session.model.vae.decoder.conv_out
+        self._hooks = [convolution.register_forward_pre_hook(self._run), unet.register_forward_pre_hook(self._step)]
+
+    def _run(self, *_: Any) -> None:
+        self.runs += 1
+        if self.runs in self.fails:
+            raise self.error
+
+    def _step(self, *_: Any) -> None:
+        self.steps += 1
+
+    def remove(self) -> None:
+        """Decode as before."""
+        for hook in self._hooks:
+            hook.remove()
+
+
+def test_what_was_denoised_is_decoded_again_in_smaller_tiles(backend: DiffusersBackend, planner: Planner) -> None:
+    wish = replace(REQUEST, width=128, height=128)
+    planner.first = TILED
+    expected = backend.generate(wish).tobytes()
+    forget(backend)
+    planner.first = RESIDENT
+    assert backend.generate(wish).tobytes() != expected
+    planner.ladder["resident"] = TILED
+    decoder = Decoder(backend, 1)
+    image = backend.generate(wish)
+    assert (decoder.steps, image.tobytes()) == (wish.steps, expected)
     assert (backend.state()["plan"], backend.state()["out_of_memory"]) == ("tiled", 1)
+    # Nothing is kept for later: the same wish is drawn from its noise.
+    assert backend.generate(wish).tobytes() == expected
+    assert decoder.steps == 2 * wish.steps
+    decoder.remove()
+
+
+def test_a_batch_that_ran_out_in_decoding_is_not_halved(backend: DiffusersBackend, planner: Planner) -> None:
+    planner.ladder["resident"] = TILED
+    wishes = [replace(REQUEST, seed=seed) for seed in range(3)]
+    decoder = Decoder(backend, 2)
+    images = backend.generate_many(wishes)
+    decoder.remove()
+    assert (decoder.steps, decoder.runs) == (REQUEST.steps, 2 + 3)
+    for wish, image in zip(wishes, images, strict=True):
+        assert difference(image, backend.generate(wish)) <= 2
+
+
+def test_a_plan_that_cuts_the_unet_otherwise_denoises_again(backend: DiffusersBackend, planner: Planner) -> None:
+    planner.ladder["resident"] = SMALLEST
+    decoder = Decoder(backend, 1)
+    backend.generate(REQUEST)
+    decoder.remove()
+    assert decoder.steps == 2 * REQUEST.steps
+
+
+def test_memory_that_ends_in_placing_weights_is_not_taken_for_decoding(
+    backend: DiffusersBackend, planner: Planner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planner.ladder |= {"resident": TILED, "tiled": STREAMED}
+    backend.generate(REQUEST)
+    session = backend._session
+    assert session is not None
+    use, used = session.use, []
+
+    def full_once(plan: Any) -> None:
+        used.append(plan.name)
+        if len(used) == 1:
+            raise torch.cuda.OutOfMemoryError("injected")
+        use(plan)
+
+    monkeypatch.setattr(session, "use", full_once)
+    backend.generate(REQUEST)
+    assert used == ["resident", "streamed"]
+
+
+@pytest.mark.parametrize("error", [None, ZeroDivisionError("injected")], ids=["memory", "defect"])
+def test_nothing_is_kept_after_an_error(
+    backend: DiffusersBackend, planner: Planner, error: BaseException | None
+) -> None:
+    planner.ladder.clear()
+    # Halves of the UNet's work would not help: that plan is passed over, and no other is left.
+    planner.ladder["resident"] = replace(RESIDENT, name="split", split_guidance=True)
+    decoder = Decoder(backend, 1, error=error)
+    with pytest.raises(NoRoomError if error is None else ZeroDivisionError):
+        backend.generate(REQUEST)
+    backend.generate(REQUEST)
+    decoder.remove()
+    assert (decoder.runs, decoder.steps) == (2, 2 * REQUEST.steps)
+
+
+def test_a_session_decodes_again_only_the_same_requests(backend: DiffusersBackend, planner: Planner) -> None:
+    decoder = Decoder(backend, 1, 3, 5)
+    session = backend._session
+    assert session is not None
+    session.use(RESIDENT)  # type: ignore[arg-type]
+    others: list[tuple[Request, Watch, int]] = [
+        (REQUEST, Watch(), 0),
+        (replace(REQUEST, seed=6), Watch(), REQUEST.steps),
+        (REQUEST, Watch(stop=lambda: True), 0),
+    ]
+    for request, watch, steps in others:
+        with pytest.raises(torch.cuda.OutOfMemoryError):
+            session.draw([REQUEST])
+        before = decoder.steps
+        with contextlib.suppress(CancelledError):
+            session.draw([request], watch)
+        assert decoder.steps == before + steps
+    # The cancelled run dropped it.
+    before = decoder.steps
+    session.draw([REQUEST])
+    assert decoder.steps == before + REQUEST.steps
+    decoder.remove()
 
 
 def test_when_no_plan_is_left_it_says_what_would_fit(backend: DiffusersBackend, planner: Planner) -> None:
@@ -224,7 +369,7 @@ def test_when_no_plan_is_left_it_says_what_would_fit(backend: DiffusersBackend, 
         backend.generate(replace(REQUEST, width=128, height=128))
     handle.remove()
     assert backend.state()["out_of_memory"] == 3
-    backend._plans.clear()
+    forget(backend)
     assert backend.generate(replace(REQUEST, width=128, height=128)).tobytes() == expected
 
 
@@ -249,10 +394,37 @@ def test_the_budget_bounds_a_batch(tiny: Path, planner: Planner) -> None:
 
 
 def test_what_the_model_did_not_read_is_in_its_state(backend: DiffusersBackend) -> None:
-    backend.generate(replace(REQUEST, prompt="x" * 100))
-    assert any("100 tokens" in note for note in backend.state()["notes"])
+    long = replace(REQUEST, prompt="x" * 100)
+    backend.generate(long)
+    (note,) = backend.state()["notes"]
+    assert "100 tokens" in note
     backend.generate(REQUEST)
-    assert backend.state()["notes"] == []
+    assert (backend.state()["notes"], backend.state()["notes_of_each"]) == ([], [[]])
+    # Each request's own, whatever was drawn with it.
+    backend.generate_many([REQUEST, long, replace(long, width=72), REQUEST])
+    assert backend.state()["notes_of_each"] == [[], [note], [note], []]
+    assert backend.state()["notes"] == [note]
+
+
+def test_a_note_is_told_once_where_it_is_looked_for(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """By `generate` as a line on standard error and in the JSON result, by `batch` in the line's result alone."""
+    model = ["--backend", "diffusers", "--model", str(tiny), "--device", "cpu"]
+    picture = ["--prompt", "x" * 100, "--size", "64x64", "--steps", "1", "--output", str(tmp_path / "a.png")]
+    assert cli.main(["generate", *model, *picture, "--json"]) == 0
+    said = capsys.readouterr()
+    (note,) = json.loads(said.out)["notes"]
+    assert "100 tokens" in note
+    assert said.err.count(note) == said.err.count("100 tokens") == 1
+    assert f"note: {note}\n" in said.err
+    lines = tmp_path / "lines"
+    lines.write_text(json.dumps({"prompt": "x" * 100, "size": "64x64", "steps": 1}))
+    assert cli.main(["batch", str(lines), *model, "--output-dir", str(tmp_path), "--json"]) == 0
+    said = capsys.readouterr()
+    assert (json.loads(said.out)["notes"], said.err) == ([note], "")
+    # Nothing by way of a log, which would come to standard error beside it.
+    assert "100 tokens" not in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -291,11 +463,8 @@ def test_adapters_are_loaded_once_and_set_for_each_picture(
     tiny: Path, planner: Planner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[Any] = []
-    lora = ModuleType("nano_banana.diffusion.lora")
-    lora.load = lambda pipeline, name, source, blocks: told.append((name, source, blocks))  # type: ignore[attr-defined]
-    lora.use = lambda pipeline, loras: told.append(loras)  # type: ignore[attr-defined]
-    monkeypatch.setitem(__import__("sys").modules, lora.__name__, lora)
-    monkeypatch.setattr(diffusion, "lora", lora, raising=False)
+    monkeypatch.setattr(lora, "load", lambda pipeline, name, source, blocks: told.append((name, source, blocks)))
+    monkeypatch.setattr(lora, "use", lambda pipeline, loras: told.append(loras))
     settings = Settings(model=str(tiny), device="cpu", loras={"flat": "flat.safetensors"}, lora_blocks=("mid_block",))
     backend = DiffusersBackend(settings)
     wanted = (Lora("flat", 0.7),)
@@ -306,10 +475,9 @@ def test_adapters_are_loaded_once_and_set_for_each_picture(
     assert planner.asked[0][0].addons == 0
 
 
-@pytest.mark.parametrize("plan", [RESIDENT, STREAMED], ids=lambda plan: plan.name)
-def test_a_control_picture_guides(tiny: Path, planner: Planner, monkeypatch: pytest.MonkeyPatch, plan: Plan) -> None:
-    planner.first = plan
-    control = ModuleType("nano_banana.diffusion.control")
+@pytest.fixture
+def guided(tiny: Path, planner: Planner, monkeypatch: pytest.MonkeyPatch) -> tuple[DiffusersBackend, Any]:
+    """A backend with the ControlNet `iso`, whose pictures are named b"white" and b"red"; and that network."""
     backend = DiffusersBackend(Settings(model=str(tiny), device="cpu", controlnets={"iso": "folder"}))
     torch.manual_seed(3)
     network = ControlNetModel.from_unet(unet_of(backend)).eval()
@@ -317,16 +485,75 @@ def test_a_control_picture_guides(tiny: Path, planner: Planner, monkeypatch: pyt
         torch.nn.init.normal_(convolution.weight, std=0.5)
     torch.nn.init.normal_(network.controlnet_cond_embedding.conv_out.weight, std=0.5)
     pictures = {b"white": Image.new("RGB", (64, 64), "white"), b"red": Image.new("RGB", (64, 64), "red")}
-    control.load = lambda source, dtype: network  # type: ignore[attr-defined]
-    control.prepare = lambda wish, width, height: pictures[wish.picture]  # type: ignore[attr-defined]
-    monkeypatch.setitem(__import__("sys").modules, control.__name__, control)
-    monkeypatch.setattr(diffusion, "control", control, raising=False)
+    monkeypatch.setattr(control, "load", lambda source, dtype: network)
+    monkeypatch.setattr(control, "prepare", lambda wish, width, height: (pictures[wish.picture], ("resized",)))
+    return backend, network
+
+
+@pytest.mark.parametrize("plan", [RESIDENT, STREAMED], ids=lambda plan: plan.name)
+def test_a_control_picture_guides(guided: tuple[DiffusersBackend, Any], planner: Planner, plan: Plan) -> None:
+    backend, _ = guided
+    planner.first = plan
     plain = backend.generate(REQUEST).tobytes()
-    drawn = [backend.generate(replace(REQUEST, control=Control("iso", name))).tobytes() for name in pictures]
+    assert backend.state()["notes"] == []
+    drawn = [backend.generate(replace(REQUEST, control=Control("iso", name))).tobytes() for name in (b"white", b"red")]
     none = backend.generate(replace(REQUEST, control=Control("iso", b"red", 0.0))).tobytes()
+    assert backend.state()["notes"] == ["resized"]
     assert len({plain, *drawn}) == 3
     assert none == plain
     assert backend.generate(REQUEST).tobytes() == plain
+
+
+def test_what_streams_of_a_controlnet_is_counted(guided: tuple[DiffusersBackend, Any], planner: Planner) -> None:
+    backend, network = guided
+    planner.first = STREAMED
+    backend.generate(REQUEST)
+    plain = backend.state()["streamed_bytes"]
+    backend.generate(replace(REQUEST, control=Control("iso", b"red")))
+    both = backend.state()["streamed_bytes"]
+    units = sum(Layout.of(unit).size for unit in stream.units(network).values())
+    # Each step copies every unit once, and at most one more that is foreseen for a step that does not come.
+    assert REQUEST.steps * units <= both - plain - plain * 0.9
+    assert both - plain <= plain + (REQUEST.steps + 1) * units
+    # Dropped with its counts kept.
+    backend.generate(REQUEST)
+    assert both < backend.state()["streamed_bytes"] <= both + plain
+
+
+def test_a_plan_counts_the_controlnet_that_guides(guided: tuple[DiffusersBackend, Any], planner: Planner) -> None:
+    backend, network = guided
+    wish = replace(REQUEST, control=Control("iso", b"red"))
+    for request in (REQUEST, wish, wish, REQUEST):
+        backend.generate(request)
+    assert [asked[0].control for asked in planner.asked] == [None, network]
+    assert backend._attempts is not None
+    backend._attempts.chosen.clear()
+    # A plan that ran out is replaced for guided pictures of that size alone.
+    undo = fail_at(backend, 1, torch.cuda.OutOfMemoryError("injected"))
+    backend.generate(wish)
+    undo()
+    assert (backend.plan(wish).name, backend.plan(REQUEST).name) == ("streamed", "resident")
+    assert planner.tightened == [replace(planner.profile, control=network)]
+
+
+def test_a_controlnet_that_cannot_be_planned_is_told(
+    guided: tuple[DiffusersBackend, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend, network = guided
+    with pytest.raises(BadInputError, match=r"--control.*'other'"):
+        backend.plan(replace(REQUEST, control=Control("other", b"red")))
+    wish = replace(REQUEST, control=Control("iso", b"red"))
+    other = ControlNetModel.from_config(dict(network.config) | {"cross_attention_dim": 32})
+    monkeypatch.setattr(control, "load", lambda source, dtype: other)
+    with pytest.raises(BadInputError, match=r"cross_attention_dim 64.*found 32"):
+        backend.generate(wish)
+
+    def full(source: str, dtype: torch.dtype) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(control, "load", full)
+    with pytest.raises(NoRoomError, match=r"host memory.*room for folder"):
+        backend.plan(wish)
 
 
 def test_threads_take_turns(backend: DiffusersBackend) -> None:

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
+from diffusers import ControlNetModel
 
 from nano_banana import bench
 from nano_banana.backends import Settings
+from nano_banana.diffusion import random_model
 from nano_banana.errors import BadInputError
 from nano_banana.request import Request
 
@@ -26,6 +29,27 @@ def test_a_plan_beyond_the_budget_is_a_row_with_its_reason(tiny: Path) -> None:
     rows = bench.memory_model(Settings(model=str(tiny), device="cpu", vram_budget=24 << 20), width=128, height=128)
     assert [row["fits"] for row in rows] == [False, True, True, True]
     assert "--vram-budget" in rows[0]["refused"]
+
+
+def test_the_largest_controlnet_is_counted(tiny: Path, tmp_path: Path) -> None:
+    small = random_model.control_of(random_model.TINY.unet)
+    ControlNetModel(**small).save_config(tmp_path / "small")
+    ControlNetModel(**small, conditioning_embedding_out_channels=(32, 64, 192, 512)).save_config(tmp_path / "large")
+    ControlNetModel(**small | {"cross_attention_dim": 32}).save_config(tmp_path / "other")
+    plain = bench.memory_model(Settings(model=str(tiny), device="cpu"), width=128, height=128)
+    networks = {name: str(tmp_path / name) for name in ("large", "small")}
+    settings = Settings(model=str(tiny), device="cpu", controlnets=networks)
+    rows = bench.memory_model(settings, width=128, height=128)
+    assert {row["control"] for row in plain} == {None}
+    assert {row["control"] for row in rows} == {"large"}
+    for before, row in zip(plain, rows, strict=True):
+        assert row["control_weights"] > before["control_weights"] == 0
+        assert row["weights"] - before["weights"] >= 0.9 * row["control_weights"]
+        assert row["activations"] > before["activations"]
+        assert "ControlNet" in row["text"]
+    for source, told in ((tmp_path / "other", "cross_attention_dim 64.*found 32"), ("hub/name", "no such folder")):
+        with pytest.raises(BadInputError, match=told):
+            bench.memory_model(dataclasses.replace(settings, controlnets={"iso": str(source)}))
 
 
 def test_a_folder_without_configurations(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import sys
 import types
 from pathlib import Path
@@ -125,7 +124,7 @@ def test_other_sizes_keep_their_aspect(
     image = Image.new("RGB", size, (10, 20, 30))
     image.paste((200, 100, 50), (size[0] // 4, size[1] // 4, size[0] * 3 // 4, size[1] * 3 // 4))
     image.save(tmp_path / "guide.png")
-    made, notes = control.prepare_noted(Control("iso", tmp_path / "guide.png"), 128, 128)
+    made, notes = control.prepare(Control("iso", tmp_path / "guide.png"), 128, 128)
     assert (made.size, made.mode) == ((128, 128), "RGB")
     assert notes[0] == "It is blurred."
     assert f"has {size[0]}x{size[1]} pixels and was resized to {inner[2] - inner[0]}x{inner[3] - inner[1]}" in notes[1]
@@ -147,12 +146,13 @@ def test_same_aspect_is_not_padded() -> None:
     assert none == ()
 
 
-def test_notes_are_logged(pictures: None, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_notes_are_told_and_not_logged(pictures: None, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     _guide(64, 32).save(tmp_path / "guide.png")
-    with caplog.at_level(logging.WARNING, logger="nano_banana"):
-        assert control.prepare(Control("iso", tmp_path / "guide.png"), 64, 64).size == (64, 64)
-    assert "It is blurred." in caplog.text
-    assert "64x32" in caplog.text
+    image, notes = control.prepare(Control("iso", tmp_path / "guide.png"), 64, 64)
+    assert image.size == (64, 64)
+    assert notes[0] == "It is blurred."
+    assert "64x32" in notes[1]
+    assert not caplog.records
     with pytest.raises(BadInputError, match="expected a picture"):
         control.prepare(Control("iso", b"no picture"), 64, 64)
 

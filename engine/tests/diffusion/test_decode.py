@@ -13,7 +13,8 @@ import torch
 from diffusers import AutoencoderKL
 
 from nano_banana.diffusion.decode import decode
-from nano_banana.errors import MachineError
+from nano_banana.errors import CancelledError, MachineError
+from nano_banana.watch import Watch
 
 CPU = torch.device("cpu")
 SIDE = 256
@@ -95,3 +96,15 @@ def test_the_vae_is_left_as_it_was(vae: Any) -> None:
     with pytest.raises(MachineError, match="not-a-number"):
         decode(vae, latents() * math.nan, CPU, 64)
     assert (vae.use_tiling, vae.tile_sample_min_size, vae.tile_latent_min_size) == before
+
+
+def test_it_stops_between_pictures(vae: Any) -> None:
+    asked: list[int] = []
+
+    def stop() -> bool:
+        asked.append(1)
+        return len(asked) > 2
+
+    with pytest.raises(CancelledError, match="3 pictures; found a wish to stop after 2"):
+        decode(vae, latents(3, 64), CPU, 0, Watch(stop=stop))
+    assert len(decode(vae, latents(3, 64), CPU, 0, Watch(stop=lambda: False))) == 3

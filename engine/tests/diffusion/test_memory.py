@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
+from PIL import Image
 
-from nano_banana.diffusion import decode, measure, memory, plans, random_model, stream
+from nano_banana.diffusion import decode, load, measure, memory, plans, random_model, run, stream
+from nano_banana.request import Request
 
 SIDE = 256
 MIB = 1 << 20
@@ -61,6 +64,36 @@ def test_every_plan_holds_what_was_predicted(
     predicted = need.weights + need.activations + need.host - profile.vae
     assert abs(predicted - measured.peak) <= 0.1 * measured.peak
     # And closer for the work alone, which the weights of so small a model outweigh.
+    work_alone = measured.peak - (predicted - need.activations)
+    assert abs(need.activations - work_alone) <= 0.1 * need.activations
+
+
+@pytest.fixture(scope="module")
+def network(parts: tuple[Any, Any]) -> Any:
+    """A ControlNet for the tiny pipeline."""
+    return ControlNetModel.from_unet(parts[0]).eval()
+
+
+@pytest.mark.parametrize(("name", "guidance"), [*((name, True) for name in plans.NAMES[1:]), ("streamed", False)])
+def test_every_plan_holds_what_was_predicted_beside_a_controlnet(
+    tiny: Path, profile: plans.Profile, network: Any, monkeypatch: pytest.MonkeyPatch, name: str, guidance: bool
+) -> None:
+    """The pipeline as the session runs it, but for decoding; only UNet and ControlNet are new to the allocator."""
+    monkeypatch.setattr(run, "decode", lambda *_: [])
+    plan = plans.choose(memory.guided(profile, network), None, SIDE, SIDE, guidance=guidance, name=name)
+    need = plan.estimate
+    model = load.load(str(tiny), torch.float32)
+    request = Request("pump", SIDE, SIDE, steps=2, guidance=5.0 if guidance else 1.0)
+
+    def work() -> None:
+        own = dataclasses.replace(model, unet=copy.deepcopy(model.unet))
+        session = run.Session(own, "cpu")
+        session.use(plan)
+        session.draw([request], guide=run.Guide("iso", copy.deepcopy(network), Image.new("RGB", (SIDE, SIDE)), 0.8))
+
+    _, measured = measure.host_peak(work)
+    predicted = need.weights + need.activations + need.host - profile.vae
+    assert abs(predicted - measured.peak) <= 0.1 * measured.peak
     work_alone = measured.peak - (predicted - need.activations)
     assert abs(need.activations - work_alone) <= 0.1 * need.activations
 
@@ -131,6 +164,38 @@ def test_real_sdxl_below_four_gigabytes() -> None:
     # Two passes cost at most what the issue allows for guidance, measured on the work alone.
     one = profile.activations(1024, 1024, 1, False, False)
     assert one < profile.activations(1024, 1024, 2, True, False) <= one + 0.3 * 2**30
+
+
+def test_real_sdxl_with_its_controlnet_below_four_gigabytes() -> None:
+    shape = random_model.SDXL
+    plain = memory.profile_of(shape.unet, shape.vae, torch.float16, device="cuda")
+    network = memory.controlnet_of(random_model.control_of(shape.unet), torch.float16)
+    profile = memory.guided(plain, network)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    weights = profile.control.streaming + profile.control.rest
+    assert 2.3 * 2**30 < 2 * parameters <= weights < 2 * parameters + MIB
+    # The ten residuals that live through the UNet's pass, for both passes of guidance, and what makes them.
+    shared = (1024, 1024, 2, True, False)
+    assert profile.activations(*shared) > plain.activations(*shared) + 100 * MIB
+    budget = int(3.78 * 2**30)
+    plan = plans.choose(profile, budget, 1024, 1024, guidance=True)
+    assert plan.name == "balanced"
+    assert budget - 256 * MIB < plan.estimate.peak <= budget
+    assert plan.estimate.control == profile.control.held(True)
+    assert plan.estimate.bytes_per_step > profile.control.streaming
+
+
+def test_a_controlnet_as_large_as_a_layout_says(parts: tuple[Any, Any], profile: plans.Profile, network: Any) -> None:
+    with_network = memory.guided(profile, network)
+    stored = sum(parameter.numel() * parameter.element_size() for parameter in network.parameters())
+    assert 0 <= with_network.control.held(False) - stored < 0.01 * stored
+    with stream.Streamer(copy.deepcopy(network), "cpu", _streamed(profile)) as streamer:
+        slots = sum(slot.buffer.numel() for slot in streamer._slots)
+    assert with_network.control.held(True) - with_network.control.rest == slots
+
+
+def _streamed(profile: plans.Profile) -> plans.Plan:
+    return plans.choose(profile, None, 64, 64, guidance=True, name="streamed")
 
 
 def test_adapters_take_their_room(parts: tuple[Any, Any], profile: plans.Profile) -> None:

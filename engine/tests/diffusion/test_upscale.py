@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 
 from nano_banana.diffusion import upscale
 from nano_banana.diffusion.upscale import LEAST_TILE, Upscaler
-from nano_banana.errors import BadInputError
+from nano_banana.errors import BadInputError, CancelledError
+from nano_banana.watch import Watch
 
 
 def _compact(scale: int, layers: int = 3, width: int = 8) -> dict[str, torch.Tensor]:
@@ -171,3 +172,23 @@ def test_absent_folder_and_large_files(tmp_path: Path, compact: Path, monkeypatc
 def test_other_modes_become_rgb(compact: Path) -> None:
     for mode in ("L", "RGBA", "P", "1"):
         assert Upscaler(compact).enlarge(_picture(16, 16).convert(mode)).mode == "RGB"
+
+
+@pytest.mark.parametrize(("tile", "tiles"), [(96, 4), (0, 1)])
+def test_it_stops_between_tiles(compact: Path, monkeypatch: pytest.MonkeyPatch, tile: int, tiles: int) -> None:
+    upscaler = Upscaler(compact)
+    whole, made = upscaler._whole, []
+
+    def counted(image: Image.Image) -> Image.Image:
+        made.append(image.size)
+        return whole(image)
+
+    monkeypatch.setattr(upscaler, "_whole", counted)
+    expected = upscaler.enlarge(_picture(128, 128), tile)
+    assert len(made) == tiles
+    for last in range(tiles):
+        made.clear()
+        with pytest.raises(CancelledError, match=f"{tiles} tiles; found a wish to stop after {last}"):
+            upscaler.enlarge(_picture(128, 128), tile, Watch(stop=lambda wanted=last: len(made) >= wanted))
+        assert len(made) == last
+    assert upscaler.enlarge(_picture(128, 128), tile, Watch(stop=lambda: False)).tobytes() == expected.tobytes()

@@ -310,3 +310,13 @@ def test_info_tells_limits_and_not_where_the_model_lies(serve: Any) -> None:
 def test_settings_that_cannot_be(wrong: dict[str, Any]) -> None:
     with pytest.raises(BadInputError):
         ServeSettings(**wrong)
+
+
+def test_each_client_is_told_what_was_noticed_about_its_own_picture(serve: Any, fake: Any) -> None:
+    service = serve()
+    fake.figures["notes_of_each"] = [["The text has 100 tokens"]]
+    answer = service.draw()
+    assert json.loads(answer.headers["x-nano-banana-notes"]) == ["The text has 100 tokens"]
+    # A list for other requests than those that were drawn is nobody's.
+    fake.figures["notes_of_each"] = [["of one"], ["of another"]]
+    assert "x-nano-banana-notes" not in service.draw().headers

@@ -50,7 +50,11 @@ class Backend(Protocol):
         """Draw several that differ in prompt and seed alone, in one pass where the backend can. Raises EngineError."""
 
     def state(self) -> dict[str, Any]:
-        """What doctor, bench and the service's metrics tell: device, plan, bytes of memory; plain JSON values."""
+        """What doctor, bench and the service's metrics tell: device, plan, bytes of memory; plain JSON values.
+
+        `notes`, where there are any, is what users should know of the last call's pictures, and `notes_of_each` the
+        same for each of its requests: whoever asked says them, the backend logs none.
+        """
 
     def close(self) -> None:
         """Give memory back. The backend is not used after it."""

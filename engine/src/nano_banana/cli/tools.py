@@ -82,7 +82,10 @@ def _packed(report: Report) -> Iterator[str]:
 )
 def bench(given: options.Given) -> int:
     """Measure: steps per second, peak of video and host memory, the first and the later pictures."""
-    request, settings = values.request_of(given), values.settings_of(given)
+    settings = values.settings_of(given)
+    # A prediction needs the ControlNet alone, not the picture that guides.
+    unguided = dict.fromkeys(options.CONTROL_PICTURE) | {"control": None} if given["memory_model"] else {}
+    request = values.request_of({**given, **unguided})
     count = values.whole("--pictures", given["pictures"])
     from nano_banana import bench as library
 

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from nano_banana.diffusion.sources import first_line, is_local, no_answer, read_
 from nano_banana.errors import BadInputError, EngineError
 from nano_banana.request import Control
 
-_LOG = logging.getLogger(__name__)
 _OPTION = "--control"
 _FIX = f"Type {_OPTION} NAME=FOLDER with a ControlNet for SDXL that save_pretrained of diffusers wrote."
 # What SDXL adds to the time step: without it a ControlNet is one for another generation of models.
@@ -47,19 +46,11 @@ def load(source: str, dtype: torch.dtype) -> ControlNetModel:
     return network.eval().requires_grad_(False)
 
 
-def prepare(control: Control, width: int, height: int) -> Image.Image:
-    """The guide picture as RGB of exactly width x height pixels; what was changed is logged as warnings.
+def prepare(control: Control, width: int, height: int) -> tuple[Image.Image, tuple[str, ...]]:
+    """The guide picture as RGB of exactly width x height pixels, and notes: about blur, and about a changed size.
 
     Raises BadInputError for what is no picture.
     """
-    image, notes = prepare_noted(control, width, height)
-    for note in notes:
-        _LOG.warning("%s", note)
-    return image
-
-
-def prepare_noted(control: Control, width: int, height: int) -> tuple[Image.Image, tuple[str, ...]]:
-    """As `prepare`, with the notes in its answer: about blur, and about a size that had to be changed."""
     # Imported late: the module belongs to the base package, and nothing else here needs it.
     from nano_banana.pictures import open_picture
 
@@ -88,7 +79,7 @@ def share(pipeline: Any, network: ControlNetModel) -> Any:
 
     Raises BadInputError when the ControlNet was made for a UNet of other widths.
     """
-    _check_pair(pipeline.unet, network)
+    check_pair(pipeline.unet.config, network.config)
     parts = dict(pipeline.components)
     kind: Any = StableDiffusionXLControlNetPipeline
     made = kind(
@@ -111,6 +102,15 @@ def run(pipeline: Any, network: ControlNetModel, picture: Image.Image, strength:
 
 def _look(folder: Path) -> str | None:
     """Look a local folder over before it is read; returns the variant in whose name its weights are stored."""
+    configuration(folder)
+    names = [path.name for path in folder.glob("*.safetensors")]
+    if not names:
+        raise _unfit(str(folder), "no *.safetensors in it")
+    return None if any(".fp16" not in name for name in names) else "fp16"
+
+
+def configuration(folder: Path) -> dict[str, Any]:
+    """The configuration of a ControlNet for SDXL in a local folder; no weights are read. Raises BadInputError."""
     if not folder.is_dir():
         raise _unfit(str(folder), "a file" if folder.exists() else "no such folder")
     try:
@@ -118,10 +118,7 @@ def _look(folder: Path) -> str | None:
     except (OSError, ValueError) as error:
         raise _unfit(str(folder), first_line(error)) from error
     _check(str(folder), config)
-    names = [path.name for path in folder.glob("*.safetensors")]
-    if not names:
-        raise _unfit(str(folder), "no *.safetensors in it")
-    return None if any(".fp16" not in name for name in names) else "fp16"
+    return config
 
 
 def _check(source: str, config: dict[str, Any]) -> None:
@@ -132,9 +129,10 @@ def _check(source: str, config: dict[str, Any]) -> None:
         raise _unfit(source, f"one for another model (addition_embed_type {config.get('addition_embed_type')!r})")
 
 
-def _check_pair(unet: Any, network: Any) -> None:
+def check_pair(unet: Mapping[str, Any], network: Mapping[str, Any]) -> None:
+    """Whether a ControlNet of this configuration was made for a UNet of that one. Raises BadInputError."""
     for name in ("block_out_channels", "cross_attention_dim", "in_channels", "layers_per_block"):
-        expected, found = _plain(unet.config.get(name)), _plain(network.config.get(name))
+        expected, found = _plain(unet.get(name)), _plain(network.get(name))
         if expected != found:
             raise BadInputError(
                 _OPTION,

@@ -11,20 +11,28 @@ import torch
 from PIL import Image
 
 from nano_banana.errors import MachineError
+from nano_banana.watch import UNWATCHED, Watch
 
 # diffusers blends a quarter of a tile: with a multiple of 4 latent pixels (32 pixels) its cuts meet exactly.
 _GRAIN = 32
 MIN_TILE = 64
 
 
-def decode(vae: Any, latents: torch.Tensor, device: torch.device, tile: int = 0) -> list[Image.Image]:
+def decode(
+    vae: Any, latents: torch.Tensor, device: torch.device, tile: int = 0, watch: Watch = UNWATCHED
+) -> list[Image.Image]:
     """Turn latents (n, 4, height / 8, width / 8) into n RGB pictures.
 
     `tile` is a tile's side in pixels, rounded down to a multiple of 32 (at least 64); 0 decodes the whole picture. Only
-    the decoder goes to `device`, and leaves it afterwards. Raises MachineError where the numbers are none.
+    the decoder goes to `device`, and leaves it afterwards. Raises MachineError where the numbers are none,
+    CancelledError before the next picture when nobody wants it.
     """
+    count, pictures = latents.shape[0], []
     with _on(vae, device), _tiles(vae, tile), torch.no_grad():
-        return [_picture(vae, latents[number : number + 1].to(device)) for number in range(latents.shape[0])]
+        for number in range(count):
+            watch.check(number, count, "pictures")
+            pictures.append(_picture(vae, latents[number : number + 1].to(device)))
+    return pictures
 
 
 def pixels(vae: Any, latents: torch.Tensor) -> torch.Tensor:

@@ -4,23 +4,23 @@ computes nothing, under a tracker that adds up the storages that live at the sam
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import math
 import weakref
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from nano_banana.diffusion import decode, stream
 from nano_banana.diffusion.buffers import Layout
-from nano_banana.diffusion.plans import Profile
+from nano_banana.diffusion.plans import Network, Profile
 
 # Assumption: what a process pays for CUDA before its first tensor, with lazy module loading (CUDA 11.7 and later).
 # People report 300 to 700 MiB by GPU and version; `measure.context()` finds the real figure where there is a GPU.
@@ -131,7 +131,7 @@ def profile(
 ) -> Profile:
     """Sizes of a UNet in `dtype` and a VAE in fp32 for `device` ("cuda" or "cpu"; "auto" is CUDA where there is one).
 
-    The models may be on meta. `addons` are the bytes of adapters and ControlNets that stay on the device; `context`
+    The models may be on meta. `addons` are the bytes of adapters, which stay on the device; `context`
     replaces the assumed size of the CUDA context by a measured one. Nothing is computed before the functions of the
     profile are called.
     """
@@ -171,21 +171,52 @@ def profile_of(
     return profile(_cast(unet, dtype), vae, dtype, device=device)
 
 
+def controlnet_of(config: dict[str, Any], dtype: torch.dtype) -> Any:
+    """A ControlNet of that configuration on meta, for `guided`."""
+    with torch.device("meta"):
+        return _cast(ControlNetModel.from_config(config), dtype)
+
+
+def guided(found: Profile, network: Any) -> Profile:
+    """The profile of pictures that a ControlNet guides beside the UNet of `found`; both have one dtype."""
+    units = stream.units(network)
+    sizes = {name: Layout.of(module).size for name, module in units.items()}
+    inside = {id(parameter) for module in units.values() for parameter in module.parameters()}
+    rest = sum(_size(parameter) for parameter in network.parameters() if id(parameter) not in inside)
+    config = json.dumps(dict(network.config), sort_keys=True, default=str)
+    _CONFIGS[config] = (type(network), network.config)
+    work: Any = functools.partial(found.activations, control=config)  # type: ignore[call-arg]
+    return dataclasses.replace(found, control=Network(sizes, rest), activations=work)
+
+
 _CONFIGS: dict[str, tuple[Any, Any]] = {}
 
 
 @functools.lru_cache(maxsize=64)
 def activations(
-    config: str, dtype: torch.dtype, device: str, width: int, height: int, passes: int, split: bool, slices: bool
+    config: str,
+    dtype: torch.dtype,
+    device: str,
+    width: int,
+    height: int,
+    passes: int,
+    split: bool,
+    slices: bool,
+    control: str = "",
 ) -> int:
-    """Bytes that one pass of the UNet holds at its peak beside its weights. Runs shapes: seconds for SDXL, then
-    cached.
+    """Bytes that one step holds at its peak beside weights: the UNet's pass, and before it that of a ControlNet.
+
+    Runs shapes: seconds for SDXL, then cached.
     """
     unet = _meta(config, dtype)
+    networks = [unet, _meta(control, dtype)] if control else [unet]
     if slices:
         unet.set_attention_slice("max")
-    with _split(unet) if split else _nothing():
-        return _slack(_peak(unet, functools.partial(_step, unet, dtype, width, height, passes), device), device)
+    if split:
+        for network in networks:
+            _split(network)
+    work = functools.partial(_step, networks, dtype, width, height, passes)
+    return _slack(_peak(torch.nn.ModuleList(networks), work, device), device)
 
 
 @functools.lru_cache(maxsize=64)
@@ -218,14 +249,23 @@ def _peak(module: Any, work: Callable[[], Any], device: str) -> int:
     return tracker.peak
 
 
-def _step(unet: Any, dtype: torch.dtype, width: int, height: int, passes: int) -> None:
+def _step(networks: list[Any], dtype: torch.dtype, width: int, height: int, passes: int) -> None:
+    unet, *control = networks
     config = unet.config
     text = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
     latents = torch.empty(passes, config.in_channels, height // 8, width // 8, dtype=dtype)
     words = torch.empty(passes, _TOKENS, config.cross_attention_dim, dtype=dtype)
     added = {"text_embeds": torch.empty(passes, text, dtype=dtype), "time_ids": torch.empty(passes, 6, dtype=dtype)}
     time = torch.empty((), dtype=torch.float32)
-    unet(latents, time, encoder_hidden_states=words, added_cond_kwargs=added, return_dict=False)
+    given = {"encoder_hidden_states": words, "added_cond_kwargs": added, "return_dict": False}
+    more = {}
+    for network in control:
+        picture = torch.empty(passes, 3, height, width, dtype=dtype)
+        # Twice: in the pipeline a step's residuals live until the next step's are there.
+        for _ in range(2):
+            down, middle = network(latents, time, controlnet_cond=picture, conditioning_scale=1.0, **given)
+        more = {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
+    unet(latents, time, **given, **more)
 
 
 def _decode(vae: Any, width: int, height: int, tile: int) -> None:
@@ -234,26 +274,23 @@ def _decode(vae: Any, width: int, height: int, tile: int) -> None:
         decode.pixels(vae, latents)
 
 
-@contextmanager
-def _split(unet: Any) -> Iterator[None]:
+def _split(network: Any) -> None:
     # What a streamer does with split guidance; the copy on meta is thrown away, so nothing is put back.
-    for module in stream.units(unet).values():
+    for module in stream.units(network).values():
         module.forward = functools.partial(_halved, module.forward)
-    yield
 
 
 def _halved(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     return stream.halves(forward, args, kwargs)
 
 
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
-
-
 def _bytes(named: Iterable[tuple[str, torch.nn.Parameter]], dtype: torch.dtype) -> int:
     size = torch.empty(0, dtype=dtype).element_size()
     return size * sum(math.prod(parameter.shape) for name, parameter in named if "lora_" not in name)
+
+
+def _size(parameter: torch.nn.Parameter) -> int:
+    return parameter.numel() * parameter.element_size()
 
 
 def _context(measured: int | None) -> int:

@@ -33,10 +33,12 @@ _OVERLAP = 0.75  # of a tile's side is new with each tile: diffusers blends the 
 class Estimate:
     """What a plan needs, in bytes of the device unless said otherwise.
 
-    `weights`: the UNet's resident units, its slots and the rest, and adapters. `activations`: the most that one step
-    holds beside them. `decode`: the VAE's decoder and the most that decoding one tile holds. `context`: what CUDA and
-    its libraries take. `peak` = context + weights + the larger of activations and decode. `bytes_per_step` go over
-    the bus in each step; `host` lies in host memory all the time: streamed units and the VAE.
+    `weights`: the UNet's resident units, its slots and the rest, adapters, and `control`. `activations`: the most that
+    one step holds beside them. `decode`: the VAE's decoder and the most that decoding one tile holds. `context`: what
+    CUDA and its libraries take. `peak` = context + weights + the larger of activations and decode. `bytes_per_step` go
+    over the bus in each step; `host` lies in host memory all the time: streamed units and the VAE.
+    `control`: of the ControlNet that guides, all weights beside a resident UNet, else slots of its own and its rest.
+    Other loaded ControlNets wait in host memory and are not counted.
     """
 
     weights: int
@@ -46,6 +48,7 @@ class Estimate:
     peak: int
     bytes_per_step: int
     host: int = 0
+    control: int = 0
 
 
 @dataclass(frozen=True)
@@ -70,10 +73,12 @@ class Plan:
         """One paragraph with the numbers."""
         need = self.estimate
         if not self.streamed:
-            place = "all weights stay on the device"
+            place = f"all weights stay on the device{', the ControlNet too' if need.control else ''}"
         else:
+            others = "the others and the ControlNet's" if need.control else "the others"
+            slots = f"{self.prefetch} slots" + (" of each network's own" if need.control else "")
             place = (
-                f"{len(self.resident)} units stay on the device, the others pass through {self.prefetch} slots "
+                f"{len(self.resident)} units stay on the device, {others} pass through {slots} "
                 f"({gib(need.bytes_per_step)} a step)"
             )
         cuts = [
@@ -88,13 +93,30 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Network:
+    """A ControlNet's sizes in bytes: its streaming units, and what is in none of them."""
+
+    units: Mapping[str, int] = field(default_factory=dict)
+    rest: int = 0
+
+    @property
+    def streaming(self) -> int:
+        """Bytes of its units."""
+        return sum(self.units.values())
+
+    def held(self, streamed: bool) -> int:
+        """What it takes on the device: it streams as a whole, with slots of its own, or stays as a whole."""
+        return self.rest + (SLOTS * max(self.units.values(), default=0) if streamed else self.streaming)
+
+
+@dataclass(frozen=True)
 class Profile:
     """Sizes of one model in bytes.
 
     `units`: streaming units in the order in which they run; `rest` what is in no unit;
-    `vae` the whole VAE, `decoder` the part that decodes; `addons` adapters and ControlNets; `context` see
-    Estimate. `activations(width, height, passes, split, slices)` and `decoding(width, height, tile)` say what work
-    holds at its peak beside weights; `passes` counts pictures times guidance passes.
+    `vae` the whole VAE, `decoder` the part that decodes; `addons` adapters; `control` the ControlNet that guides, empty
+    where none does; `context` see Estimate. `activations(width, height, passes, split, slices)` and `decoding(width,
+    height, tile)` say what work holds at its peak beside weights; `passes` counts pictures times guidance passes.
     """
 
     units: Mapping[str, int]
@@ -105,6 +127,7 @@ class Profile:
     decoding: Callable[[int, int, int], int] = field(compare=False)
     context: int = 0
     addons: int = 0
+    control: Network = field(default_factory=Network)
     config: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -127,16 +150,18 @@ class _Job:
         return tuple(tile for tile in TILES if tile < max(self.width, self.height))
 
     def fixed(self, split: bool, slices: bool, tile: int) -> int:
-        """Bytes that are needed beside the units."""
+        """Bytes that are needed beside the units of a UNet that streams."""
         work = max(self.activations(split, slices), self.decode(tile))
-        return self.profile.context + self.profile.rest + self.profile.addons + work
+        profile = self.profile
+        return profile.context + profile.rest + profile.addons + profile.control.held(True) + work
 
     def floor(self, name: str) -> int:
         """Bytes without which no plan works, whatever its steps hold."""
+        profile = self.profile
         least = min((_room_for(self.units, bound) for bound in self.units.values()), default=0)
         if name == "resident":
             least = sum(self.units.values())
-        profile = self.profile
+        least += profile.control.held(name != "resident")
         return profile.context + profile.rest + profile.addons + least + min(map(self.decode, self.tiles or (0,)))
 
     def activations(self, split: bool, slices: bool) -> int:
@@ -152,7 +177,9 @@ class _Job:
         away = {} if everything else {unit: size for unit, size in self.units.items() if unit not in resident}
         slots = SLOTS * max(away.values(), default=0)
         there = sum(self.units.values()) - sum(away.values())
-        weights = there + slots + self.profile.rest + self.profile.addons
+        control = self.profile.control
+        weights = there + slots + self.profile.rest + self.profile.addons + control.held(not everything)
+        streaming = sum(away.values()) + (0 if everything else control.streaming)
         activations, decode = self.activations(split, slices), self.decode(tile)
         context = self.profile.context
         estimate = Estimate(
@@ -161,8 +188,9 @@ class _Job:
             decode=decode,
             context=context,
             peak=context + weights + max(activations, decode),
-            bytes_per_step=sum(away.values()),
-            host=sum(away.values()) + self.profile.vae,
+            bytes_per_step=streaming,
+            host=streaming + self.profile.vae,
+            control=control.held(not everything),
         )
         return Plan(name, resident, not everything, split, tile, slices, estimate, SLOTS)
 
@@ -237,7 +265,8 @@ def gib(size: float) -> str:
 def parts(need: Estimate) -> str:
     """What a peak is made of, as text."""
     work = "activations" if need.activations >= need.decode else "decoding"
-    sizes = f"weights {gib(need.weights)} + {work} {gib(max(need.activations, need.decode))}"
+    control = f" (ControlNet {gib(need.control)})" if need.control else ""
+    sizes = f"weights {gib(need.weights)}{control} + {work} {gib(max(need.activations, need.decode))}"
     return f"{sizes} + context {gib(need.context)}" if need.context else sizes
 
 
@@ -278,7 +307,11 @@ def _resident(job: _Job, kind: str, budget: int | None, fixed: int) -> frozenset
     if kind != "balanced":
         return frozenset()
     room = sum(job.units.values()) // 2 if budget is None else budget - fixed
-    return _fill(job.units, room)
+    control, everything = job.profile.control, sum(job.units.values())
+    if everything + control.held(False) <= room + control.held(True):
+        return frozenset({ALL})
+    # Beside a ControlNet that streams, the UNet's units may all have room.
+    return frozenset(job.units) if everything <= room else _fill(job.units, room)
 
 
 def _room_for(units: Mapping[str, int], bound: int) -> int:
@@ -293,8 +326,6 @@ def _fill(units: Mapping[str, int], room: int) -> frozenset[str]:
     so keeping all that are larger than a bound pays twice. Every bound is tried. Among equals the kept ones lie
     spread over the order, so that a copy has a resident unit's work to hide behind.
     """
-    if sum(units.values()) <= room:
-        return frozenset({ALL})
     best: tuple[int, frozenset[str]] = (0, frozenset())
     spread = _spread(units)
     for bound in sorted(set(units.values())):

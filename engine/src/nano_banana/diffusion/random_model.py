@@ -67,6 +67,19 @@ SDXL = Shape(
         "hidden_act": "gelu",
     },
 )
+# What a ControlNet takes over of the configuration of the UNet that it was made for.
+_IN_BOTH = (
+    *("block_out_channels", "down_block_types", "transformer_layers_per_block", "attention_head_dim"),
+    *("cross_attention_dim", "projection_class_embeddings_input_dim", "addition_embed_type"),
+    *("addition_time_embed_dim", "use_linear_projection", "layers_per_block"),
+)
+
+
+def control_of(unet: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of a ControlNet for a UNet of that configuration, as ControlNetModel.from_unet makes it."""
+    return {name: unet[name] for name in _IN_BOTH}
+
+
 # The same kinds of block in the same order, each as small as its group norms allow.
 TINY = Shape(
     unet=_SDXL_UNET

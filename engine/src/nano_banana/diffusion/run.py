@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,8 +14,8 @@ from diffusers import StableDiffusionXLControlNetPipeline, StableDiffusionXLPipe
 
 from nano_banana.diffusion.decode import decode
 from nano_banana.diffusion.stream import Streamer
-from nano_banana.diffusion.text import Embeddings, PromptEncoder
-from nano_banana.errors import BadInputError, CancelledError, MachineError
+from nano_banana.diffusion.text import PromptEncoder
+from nano_banana.errors import BadInputError, MachineError, NoRoomError
 from nano_banana.watch import UNWATCHED, Watch
 
 if TYPE_CHECKING:
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from nano_banana.diffusion.plans import Plan
     from nano_banana.request import Request
 
-_LOG = logging.getLogger(__name__)
 # What an allocator without an exception class of its own says.
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
@@ -52,7 +50,9 @@ class Session:
         self.copied_bytes = 0
         # Where the last run was: what to make smaller when memory ended depends on it.
         self.decoding = False
-        self.notes: tuple[str, ...] = ()
+        # What the writers of the last run's prompts should know, for each request; said by whoever answers them.
+        self.notes: tuple[tuple[str, ...], ...] = ()
+        self._undecoded: _Undecoded | None = None
         self._control: tuple[str, Streamer, Any] | None = None
         self._processors: dict[str, Any] | None = None
 
@@ -72,19 +72,32 @@ class Session:
         """Pictures of requests that share size, steps, guidance, adapters and control picture, in one batch.
 
         Needs `use` before. Raises CancelledError, MachineError, and what torch raises where memory ends; the session
-        can be used again after each of them.
+        can be used again after each of them. Where memory ended in decoding, the next call with the same requests and
+        a plan that denoises to the same bytes only decodes.
         """
         assert self.plan is not None, "use(plan) comes first"
-        if watch.stop and watch.stop():
-            raise CancelledError(0, requests[0].steps)
+        kept = self.forget()
+        watch.check(0, requests[0].steps)
+        job = (tuple(requests), self.plan.split_guidance, self.plan.attention_slices)
         self.decoding = False
         with deterministic():
-            latents = self._denoise(requests, watch, guide)
+            # Few bytes, in host memory: they outlive a run that fails, and nothing of the UNet's is left on the device.
+            latents = kept.latents if kept and kept.job == job else self._denoise(requests, watch, guide).cpu()
             if self.device.type == "cuda":
                 # The decoder's large tensors do not fit between what the UNet's left behind.
                 torch.cuda.empty_cache()
             self.decoding = True
-            return decode(self.model.vae, latents, self.device, self.plan.vae_tile)
+            try:
+                return decode(self.model.vae, latents, self.device, self.plan.vae_tile, watch)
+            except (MemoryError, RuntimeError) as error:
+                if out_of_memory(error):
+                    self._undecoded = _Undecoded(job, latents)
+                raise
+
+    def forget(self) -> _Undecoded | None:
+        """Drop what a run left that ended in decoding; returns it."""
+        kept, self._undecoded = self._undecoded, None
+        return kept
 
     def adapter_bytes(self) -> int:
         """What the loaded adapters take on the device."""
@@ -93,9 +106,7 @@ class Session:
 
     def release(self) -> None:
         """Bring all weights back to host memory and give the device's memory back."""
-        if self._control is not None:
-            self._control[1].detach()
-            self._control = None
+        self._drop_control()
         if self.streamer is not None:
             self.copied_bytes += self.streamer.copied_bytes
             self.streamer.detach()
@@ -106,8 +117,9 @@ class Session:
     def state(self) -> dict[str, Any]:
         """What was copied and is held; bytes as torch counts them (without the CUDA context)."""
         streamer = self.streamer
+        streamers = [one for one in (streamer, self._control and self._control[1]) if one]
         state: dict[str, Any] = {
-            "streamed_bytes": self.copied_bytes + (streamer.copied_bytes if streamer else 0),
+            "streamed_bytes": self.copied_bytes + sum(one.copied_bytes for one in streamers),
             "unforeseen_loads": streamer.misses if streamer else 0,
             "pinned": bool(streamer and streamer.pinned),
             "prompts_computed": self.text.computed,
@@ -165,9 +177,7 @@ class Session:
 
     def _prompts(self, requests: Sequence[Request]) -> dict[str, torch.Tensor | None]:
         read = [self.text.encode(request.prompt, request.negative) for request in requests]
-        self.notes = notes(read)
-        for note in self.notes:
-            _LOG.warning("%s", note)
+        self.notes = tuple(one.notes for one in read)
 
         def batch(tensors: list[torch.Tensor]) -> torch.Tensor:
             return torch.cat(tensors).to(self.device, self.model.dtype)
@@ -187,8 +197,7 @@ class Session:
         """The pipeline to call and what it needs beyond the others; places a ControlNet's weights as the UNet's are."""
         assert self.plan is not None
         if self._control is not None and (guide is None or guide.name != self._control[0]):
-            self._control[1].detach()
-            self._control = None
+            self._drop_control()
         if guide is None:
             return self.pipeline, {}
         if self._control is None:
@@ -198,6 +207,12 @@ class Session:
             pipeline = self._pipeline(StableDiffusionXLControlNetPipeline, controlnet=guide.network)
             self._control = (guide.name, streamer, pipeline)
         return self._control[2], {"image": guide.picture, "controlnet_conditioning_scale": float(guide.strength)}
+
+    def _drop_control(self) -> None:
+        if self._control is not None:
+            self.copied_bytes += self._control[1].copied_bytes
+            self._control[1].detach()
+            self._control = None
 
     def _slice_attention(self, wanted: bool) -> None:
         unet = self.model.unet
@@ -210,6 +225,14 @@ class Session:
 
 
 @dataclasses.dataclass(frozen=True)
+class _Undecoded:
+    """Latents in host memory, and what they were made of: the requests, and how the plan cut the UNet's work."""
+
+    job: tuple[tuple[Request, ...], bool, bool]
+    latents: torch.Tensor
+
+
+@dataclasses.dataclass(frozen=True)
 class Guide:
     """A ControlNet with its picture, ready to use: RGB of the request's size; `strength` from 0 to 2."""
 
@@ -217,11 +240,6 @@ class Guide:
     network: Any
     picture: Image.Image
     strength: float
-
-
-def notes(read: Sequence[Embeddings]) -> tuple[str, ...]:
-    """What the writers of these prompts should know, each sentence once."""
-    return tuple(dict.fromkeys(note for one in read for note in one.notes))
 
 
 def pick_device(name: str) -> torch.device:
@@ -256,6 +274,22 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
+def host_memory(source: str) -> Iterator[None]:
+    """Around what reads weights from `source`. Raises NoRoomError where host memory ends."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        raise NoRoomError(
+            "host memory",
+            expected=f"room for {source}",
+            found=str(error).strip().split("\n")[0] or "no more of it",
+            fix="Close other programs, or make a smaller folder with nano-banana pack.",
+        ) from error
+
+
+@contextmanager
 def deterministic() -> Iterator[None]:
     """Let cuDNN take only algorithms that give the same bytes each time, and not choose them by timing."""
     with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
@@ -265,6 +299,11 @@ def deterministic() -> Iterator[None]:
 def alike_before_decoding(one: Plan, other: Plan) -> bool:
     """Whether two plans differ in nothing that denoising notices."""
     return _placement(one) == _placement(other) and one.attention_slices == other.attention_slices
+
+
+def alike_in_decoding(one: Plan, other: Plan) -> bool:
+    """Whether two plans differ in nothing that decoding notices: tiles, and the weights beside which it runs."""
+    return (one.vae_tile, one.resident, one.streamed) == (other.vae_tile, other.resident, other.streamed)
 
 
 def _placement(plan: Plan) -> tuple[Any, ...]:

@@ -13,6 +13,7 @@ from spandrel import ImageModelDescriptor, ModelLoader, ModelTiling, Unsupported
 
 from nano_banana.diffusion.sources import first_line, mib
 from nano_banana.errors import BadInputError
+from nano_banana.watch import UNWATCHED, Watch
 
 FACTOR = 2
 # Pixels of the picture: the outer part of a tile sees the padding of the convolutions and is thrown away, the inner
@@ -41,10 +42,11 @@ class Upscaler:
         self._network = _load(path)
         self.scale: int = self._network.scale
 
-    def enlarge(self, image: Image.Image, tile: int = 256) -> Image.Image:
+    def enlarge(self, image: Image.Image, tile: int = 256, watch: Watch = UNWATCHED) -> Image.Image:
         """The picture as RGB with both sides exactly doubled; `tile` is a side in its pixels, 0 for the whole at once.
 
-        A 4x network's result is brought to 2x with LANCZOS, tile by tile. Raises BadInputError (size out of bounds).
+        A 4x network's result is brought to 2x with LANCZOS, tile by tile. Raises BadInputError (size out of bounds),
+        CancelledError before the next tile when nobody wants the picture.
         """
         if image.width * image.height > MOST_PIXELS:
             raise BadInputError(
@@ -59,11 +61,13 @@ class Upscaler:
             )
         image = image.convert("RGB")
         if not tile or self._network.tiling is ModelTiling.INTERNAL or max(image.size) <= tile:
+            watch.check(0, 1, "tiles")
             return self._whole(image)
+        places = [(left, top) for top in _starts(image.height, tile) for left in _starts(image.width, tile)]
         result = Image.new("RGB", (image.width * FACTOR, image.height * FACTOR))
-        for top in _starts(image.height, tile):
-            for left in _starts(image.width, tile):
-                self._place(result, image, (left, top), tile)
+        for number, place in enumerate(places):
+            watch.check(number, len(places), "tiles")
+            self._place(result, image, place, tile)
         return result
 
     def _place(self, result: Image.Image, image: Image.Image, start: tuple[int, int], tile: int) -> None:

@@ -63,7 +63,8 @@ class Drawer:
             self._metrics.queue_seconds.observe(job.queue_seconds)
         self._metrics.run_seconds.observe(job.run_seconds)
         data = await self._within(None, partial(encode, image, wish, self._pool.backend.name, self._pool.state))
-        notes = wish.notes
+        # A guide picture's notes are known to both.
+        notes = tuple(dict.fromkeys((*wish.notes, *job.notes)))
         if self._settings.output is not None:
             notes += await self._within(None, partial(self._keep, data, wish, record))
         if _prefers_json(request.headers.get("accept", "")):

@@ -29,6 +29,8 @@ class Job:
     started: float | None = None
     ended: float | None = None
     abandoned: bool = False
+    #: What the backend noticed about this picture.
+    notes: tuple[str, ...] = ()
 
     @property
     def queue_seconds(self) -> float:

@@ -226,15 +226,25 @@ class Pool:
         watch = Watch(stop=lambda: all(job.abandoned for job in jobs))
         try:
             if len(jobs) == 1:
-                return [self.backend.generate(jobs[0].request, watch)]
-            images = self.backend.generate_many([job.request for job in jobs], watch)
+                images = [self.backend.generate(jobs[0].request, watch)]
+            else:
+                images = self.backend.generate_many([job.request for job in jobs], watch)
         except MemoryError as error:
             raise NoRoomError(
                 "memory", expected="room for the picture", found="the end of it", fix="Ask for a smaller picture."
             ) from error
         if len(images) != len(jobs):
             raise RuntimeError(f"{len(images)} pictures for {len(jobs)} requests")
+        self._note(jobs)
         return images
+
+    def _note(self, jobs: list[Job]) -> None:
+        """Give each job its own notes: they quote its prompt, which is no business of others in its pass or of logs."""
+        self._look()
+        each = self.state.get("notes_of_each") or ()
+        if len(each) == len(jobs):
+            for job, notes in zip(jobs, each, strict=True):
+                job.notes = tuple(notes)
 
     def _count(self, error: EngineError) -> None:
         if isinstance(error, NoRoomError):
