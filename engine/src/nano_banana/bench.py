@@ -87,6 +87,7 @@ def memory_model(
             rows.append(_row(found, profile, where))
     names = plans.NAMES[1:]
     shape = {"device": where, "width": width, "height": height, "guidance": guidance, "budget": settings.vram_budget}
+    shape["weights_kept"] = settings.weights
     return [{"plan": name} | shape | row for name, row in zip(names, rows, strict=True)]
 
 
@@ -132,7 +133,7 @@ def _profile(settings: Settings) -> tuple[Profile, str]:
         from nano_banana.diffusion.random_model import SDXL
 
         configs = [SDXL.unet, SDXL.vae]
-    return memory.profile_of(configs[0], configs[1], dtype, device=where), where
+    return memory.profile_of(configs[0], configs[1], dtype, device=where, weights=settings.weights), where
 
 
 def _config(path: Path) -> dict[str, Any]:

@@ -105,6 +105,7 @@ class DiffusersBackend:
         state: dict[str, Any] = {
             "device": str(session.device) if session else self._settings.device,
             "model": self._settings.model,
+            "weights": self._settings.weights,
             "loras": sorted(self._settings.loras),
             "loaded": session is not None,
             "plan": plan.name if plan else None,
@@ -142,7 +143,8 @@ class DiffusersBackend:
                 found=str(error).strip().split("\n")[0] or "no more of it",
                 fix="Close other programs, or make a smaller folder with nano-banana pack.",
             ) from error
-        self._profile = memory.profile(session.model.unet, session.model.vae, dtype, device=device.type)
+        model, weights = session.model, self._settings.weights
+        self._profile = memory.profile(model.unet, model.vae, dtype, device=device.type, weights=weights)
         free = session.free_bytes()
         if self._budget is None and free is not None:
             # What is free no longer has the CUDA context in it, and estimates have.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from diffusers import StableDiffusionXLControlNetPipeline, StableDiffusionXLPipeline
 
+from nano_banana.backends import NATIVE
 from nano_banana.diffusion.decode import decode
 from nano_banana.diffusion.stream import Streamer
 from nano_banana.diffusion.text import Embeddings, PromptEncoder
@@ -192,7 +193,8 @@ class Session:
         if guide is None:
             return self.pipeline, {}
         if self._control is None:
-            plan = dataclasses.replace(self.plan, resident=frozenset()) if self.plan.streamed else self.plan
+            plan = dataclasses.replace(self.plan, weights=NATIVE)
+            plan = dataclasses.replace(plan, resident=frozenset()) if plan.streamed else plan
             streamer = Streamer(guide.network, self.device, plan)
             streamer.attach()
             pipeline = self._pipeline(StableDiffusionXLControlNetPipeline, controlnet=guide.network)
@@ -268,4 +270,4 @@ def alike_before_decoding(one: Plan, other: Plan) -> bool:
 
 
 def _placement(plan: Plan) -> tuple[Any, ...]:
-    return (plan.resident, plan.streamed, plan.prefetch, plan.split_guidance)
+    return (plan.resident, plan.streamed, plan.prefetch, plan.split_guidance, plan.weights)
