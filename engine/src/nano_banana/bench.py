@@ -90,6 +90,7 @@ def memory_model(
     names = plans.NAMES[1:]
     shape = {"device": where, "width": width, "height": height, "guidance": guidance}
     shape |= {"control": control, "budget": settings.vram_budget}
+    shape["weights_kept"] = settings.weights
     return [{"plan": name} | shape | row for name, row in zip(names, rows, strict=True)]
 
 
@@ -137,7 +138,7 @@ def _profile(settings: Settings) -> tuple[Profile, str, str | None]:
         from nano_banana.diffusion.random_model import SDXL
 
         configs = [SDXL.unet, SDXL.vae]
-    profile = memory.profile_of(configs[0], configs[1], dtype, device=where)
+    profile = memory.profile_of(configs[0], configs[1], dtype, device=where, weights=settings.weights)
     profiles = {name: _guided(profile, source, dtype) for name, source in settings.controlnets.items()}
     if not profiles:
         return profile, where, None

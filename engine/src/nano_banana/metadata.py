@@ -59,7 +59,8 @@ def of(backend: str, state: Mapping[str, Any], request: Request, size: tuple[int
     """What belongs into the file of a picture of the request: the backend's name and state(), and `size` in pixels."""
     details: dict[str, Any] = {}
     if state.get("model"):
-        details = {name: getattr(request, name) for name in _REPEATS} | {"plan": state.get("plan")}
+        details = {name: getattr(request, name) for name in _REPEATS}
+        details |= {"plan": state.get("plan"), "weights": state.get("weights")}
         # Whoever gets the picture need not learn where a folder lies.
         details["model"] = Path(state["model"]).name if Path(state["model"]).is_dir() else state["model"]
         details["loras"] = {lora.name: lora.weight for lora in request.loras}

@@ -35,6 +35,7 @@ class Plan:
     split_guidance: bool = False
     vae_tile: int = 0
     attention_slices: bool = False
+    weights: str = "native"
     estimate: Estimate = field(default_factory=Estimate)
 
     def describe(self) -> str:

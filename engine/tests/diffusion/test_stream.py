@@ -186,11 +186,11 @@ def test_an_error_while_placing_puts_everything_back(unet: Any, monkeypatch: pyt
     expected = forward(unet)
     fill, filled = Layout.fill, []
 
-    def failing(self: Layout, flat: torch.Tensor) -> None:
+    def failing(self: Layout, flat: torch.Tensor, device: torch.device) -> None:
         filled.append(self)
         if len(filled) == 5:
             raise MemoryError
-        fill(self, flat)
+        fill(self, flat, device)
 
     monkeypatch.setattr(Layout, "fill", failing)
     with pytest.raises(MemoryError):

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from nano_banana.request import Request
 
 DEFAULT = "preview"
+NATIVE, INT8 = "native", "int8"
+WEIGHTS = (NATIVE, INT8)
 
 
 @dataclass(frozen=True)
@@ -24,17 +26,26 @@ class Settings:
 
     `model`, and the values of `loras` and `controlnets`, are local folders (for a LoRA a .safetensors file too) or hub
     ids; `upscaler` is a file. `vram_budget` in bytes, None for all that is free. `plan` names a plan, "auto" picks
-    one. `lora_blocks` are the UNet's blocks that adapters may touch, empty for all.
+    one. `weights` is how the UNet's are kept: "native", as the model has them, or "int8", a byte each. `lora_blocks`
+    are the UNet's blocks that adapters may touch, empty for all. Raises BadInputError for other `weights`.
     """
 
     model: str = ""
     device: str = "auto"
     vram_budget: int | None = None
     plan: str = "auto"
+    weights: str = NATIVE
     loras: dict[str, str] = field(default_factory=dict)
     lora_blocks: tuple[str, ...] = ()
     controlnets: dict[str, str] = field(default_factory=dict)
     upscaler: str = ""
+
+    def __post_init__(self) -> None:
+        if self.weights not in WEIGHTS:
+            known = f"one of: {', '.join(WEIGHTS)}"
+            raise BadInputError(
+                "--weights", expected=known, found=repr(self.weights), fix=f"Type --weights {INT8}, or leave it away."
+            )
 
 
 class Backend(Protocol):

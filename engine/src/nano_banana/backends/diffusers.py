@@ -95,6 +95,7 @@ class DiffusersBackend:
         state: dict[str, Any] = {
             "device": str(session.device) if session else self._settings.device,
             "model": self._settings.model,
+            "weights": self._settings.weights,
             "loras": sorted(self._settings.loras),
             "loaded": session is not None,
             "plan": plan.name if plan else None,
@@ -128,7 +129,8 @@ class DiffusersBackend:
         dtype = run.dtype_on(device)
         with run.host_memory(self._settings.model):
             session = run.Session(load.load(self._settings.model, dtype), device)
-        profile = memory.profile(session.model.unet, session.model.vae, dtype, device=device.type)
+        model, weights = session.model, self._settings.weights
+        profile = memory.profile(model.unet, model.vae, dtype, device=device.type, weights=weights)
         free, budget = session.free_bytes(), self._settings.vram_budget
         if budget is None and free is not None:
             # What is free no longer has the CUDA context in it, and estimates have.

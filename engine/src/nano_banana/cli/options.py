@@ -110,6 +110,13 @@ SETTINGS: Group = {
     "device": text("--device", "NAME", "auto, cpu, cuda, cuda:1 ...", _MODEL, "auto"),
     "vram_budget": text("--vram-budget", "SIZE", "For example 3.78GiB. Default: all that is free.", _MODEL),
     "plan": text("--plan", "NAME", "Memory plan; auto picks the fastest that fits.", _MODEL, "auto"),
+    "weights": text(
+        "--weights",
+        "KIND",
+        "Of the UNet: native, or int8, which takes a byte for each and draws slightly otherwise.",
+        _MODEL,
+        backends.NATIVE,
+    ),
 }
 BACKEND: Group = {
     "backend": text(

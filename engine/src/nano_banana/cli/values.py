@@ -94,6 +94,7 @@ def settings_of(given: Given) -> Settings:
         device=given["device"],
         vram_budget=None if budget is None else parse_bytes("--vram-budget", budget),
         plan=given["plan"],
+        weights=given["weights"],
         loras=loras,
         lora_blocks=tuple(block.strip() for block in (given["lora_blocks"] or "").split(",") if block.strip()),
         controlnets=controlnets,

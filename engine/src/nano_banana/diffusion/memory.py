@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
+from nano_banana.backends import NATIVE
 from nano_banana.diffusion import decode, stream
 from nano_banana.diffusion.buffers import Layout
 from nano_banana.diffusion.plans import Network, Profile
@@ -127,30 +128,34 @@ def cpu_attention_buffer(queries: int, keys: int, size: int) -> int:
 
 
 def profile(
-    unet: Any, vae: Any, dtype: torch.dtype, *, device: str = "auto", addons: int = 0, context: int | None = None
+    unet: Any,
+    vae: Any,
+    dtype: torch.dtype,
+    *,
+    device: str = "auto",
+    addons: int = 0,
+    context: int | None = None,
+    weights: str = NATIVE,
 ) -> Profile:
     """Sizes of a UNet in `dtype` and a VAE in fp32 for `device` ("cuda" or "cpu"; "auto" is CUDA where there is one).
 
-    The models may be on meta. `addons` are the bytes of adapters, which stay on the device; `context`
-    replaces the assumed size of the CUDA context by a measured one. Nothing is computed before the functions of the
-    profile are called.
+    The models may be on meta. `addons` are the bytes of adapters, which stay on the device; `context` replaces the
+    assumed size of the CUDA context by a measured one; `weights` is how the units' are kept, native or int8. Nothing is
+    computed before the functions of the profile are called.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     kind = torch.device(device).type
     units = stream.units(unet)
-    sizes = {name: Layout.of(module).size for name, module in units.items()}
-    # Layouts pad to their alignment and tell the stored type; the plan asks for what `dtype` will take.
-    native = {name: _bytes(module.named_parameters(), dtype) for name, module in units.items()}
-    if all(parameter.dtype == dtype for parameter in unet.parameters()):
-        native = sizes
+    layouts = {name: Layout.of(module, weights, dtype) for name, module in units.items()}
+    work = max((layout.work for layout in layouts.values()), default=0)
     rest = _bytes(unet.named_parameters(), dtype) - sum(_bytes(m.named_parameters(), dtype) for m in units.values())
     configs = (json.dumps(dict(unet.config), sort_keys=True, default=str), json.dumps(dict(vae.config), default=str))
     _CONFIGS.update({configs[0]: (type(unet), unet.config), configs[1]: (type(vae), vae.config)})
     decoder = [part for part in (vae.decoder, vae.post_quant_conv) if part is not None]
     return Profile(
-        units=native,
-        rest=rest,
+        units={name: layout.size for name, layout in layouts.items()},
+        rest=rest + work,
         vae=_bytes(vae.named_parameters(), torch.float32),
         decoder=sum(_bytes(part.named_parameters(), torch.float32) for part in decoder),
         activations=functools.partial(activations, configs[0], dtype, kind),
@@ -158,17 +163,23 @@ def profile(
         context=0 if kind == "cpu" else _context(context),
         addons=addons,
         config=dict(unet.config),
+        weights=weights,
     )
 
 
 def profile_of(
-    unet_config: dict[str, Any], vae_config: dict[str, Any], dtype: torch.dtype, *, device: str = "cuda"
+    unet_config: dict[str, Any],
+    vae_config: dict[str, Any],
+    dtype: torch.dtype,
+    *,
+    device: str = "cuda",
+    weights: str = NATIVE,
 ) -> Profile:
     """The same from configurations alone (unet/config.json and vae/config.json): no weights are read."""
     with torch.device("meta"):
         unet = UNet2DConditionModel.from_config(unet_config)
         vae = AutoencoderKL.from_config(vae_config)
-    return profile(_cast(unet, dtype), vae, dtype, device=device)
+    return profile(_cast(unet, dtype), vae, dtype, device=device, weights=weights)
 
 
 def controlnet_of(config: dict[str, Any], dtype: torch.dtype) -> Any:

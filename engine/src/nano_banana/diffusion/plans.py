@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from nano_banana.backends import INT8, NATIVE
 from nano_banana.errors import BadInputError, NoRoomError
 
 ALL = "all"
@@ -33,10 +34,10 @@ _OVERLAP = 0.75  # of a tile's side is new with each tile: diffusers blends the 
 class Estimate:
     """What a plan needs, in bytes of the device unless said otherwise.
 
-    `weights`: the UNet's resident units, its slots and the rest, adapters, and `control`. `activations`: the most that
-    one step holds beside them. `decode`: the VAE's decoder and the most that decoding one tile holds. `context`: what
-    CUDA and its libraries take. `peak` = context + weights + the larger of activations and decode. `bytes_per_step` go
-    over the bus in each step; `host` lies in host memory all the time: streamed units and the VAE.
+    `weights`: the UNet's resident units, its slots and the rest (see Profile), adapters, and `control`. `activations`:
+    the most that one step holds beside them. `decode`: the VAE's decoder and the most that decoding one tile holds.
+    `context`: what CUDA and its libraries take. `peak` = context + weights + the larger of activations and decode.
+    `bytes_per_step` go over the bus in each step; `host` lies in host memory all the time: streamed units and the VAE.
     `control`: of the ControlNet that guides, all weights beside a resident UNet, else slots of its own and its rest.
     Other loaded ControlNets wait in host memory and are not counted.
     """
@@ -57,7 +58,8 @@ class Plan:
     one.
 
     `prefetch` is the number of slots on the device through which streamed units pass; with `split_guidance` each unit
-    runs once for each guidance pass while it is there; `vae_tile` in pixels, 0 = the whole.
+    runs once for each guidance pass while it is there; `vae_tile` in pixels, 0 = the whole. `weights` is how the units'
+    are kept, as backends.Settings says it.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Plan:
     attention_slices: bool
     estimate: Estimate
     prefetch: int = SLOTS
+    weights: str = NATIVE
 
     def describe(self) -> str:
         """One paragraph with the numbers."""
@@ -81,6 +84,8 @@ class Plan:
                 f"{len(self.resident)} units stay on the device, {others} pass through {slots} "
                 f"({gib(need.bytes_per_step)} a step)"
             )
+        if self.weights == INT8:
+            place = f"weights of 8 bits, {place}"
         cuts = [
             "guidance passes one after the other" if self.split_guidance else "",
             f"decoding in tiles of {self.vae_tile} pixels" if self.vae_tile else "decoding as a whole",
@@ -113,10 +118,11 @@ class Network:
 class Profile:
     """Sizes of one model in bytes.
 
-    `units`: streaming units in the order in which they run; `rest` what is in no unit;
-    `vae` the whole VAE, `decoder` the part that decodes; `addons` adapters; `control` the ControlNet that guides, empty
-    where none does; `context` see Estimate. `activations(width, height, passes, split, slices)` and `decoding(width,
-    height, tile)` say what work holds at its peak beside weights; `passes` counts pictures times guidance passes.
+    `units`: streaming units in the order in which they run, with their `weights` native or int8; `rest` what is in no
+    unit, and with int8 the buffer in which a unit's weights are made; `vae` the whole VAE, `decoder` the part that
+    decodes; `addons` adapters; `control` the ControlNet that guides, whose weights stay native, empty where none does;
+    `context` see Estimate. `activations(width, height, passes, split, slices)` and `decoding(width, height, tile)` say
+    what work holds at its peak beside weights; `passes` counts pictures times guidance passes.
     """
 
     units: Mapping[str, int]
@@ -129,6 +135,7 @@ class Profile:
     addons: int = 0
     control: Network = field(default_factory=Network)
     config: Mapping[str, object] = field(default_factory=dict)
+    weights: str = NATIVE
 
 
 @dataclass(frozen=True)
@@ -192,7 +199,7 @@ class _Job:
             host=streaming + self.profile.vae,
             control=control.held(not everything),
         )
-        return Plan(name, resident, not everything, split, tile, slices, estimate, SLOTS)
+        return Plan(name, resident, not everything, split, tile, slices, estimate, SLOTS, self.profile.weights)
 
 
 def choose(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from diffusers import StableDiffusionXLControlNetPipeline, StableDiffusionXLPipeline
 
+from nano_banana.backends import NATIVE
 from nano_banana.diffusion.decode import decode
 from nano_banana.diffusion.stream import Streamer
 from nano_banana.diffusion.text import PromptEncoder
@@ -201,7 +202,8 @@ class Session:
         if guide is None:
             return self.pipeline, {}
         if self._control is None:
-            plan = dataclasses.replace(self.plan, resident=frozenset()) if self.plan.streamed else self.plan
+            plan = dataclasses.replace(self.plan, weights=NATIVE)
+            plan = dataclasses.replace(plan, resident=frozenset()) if plan.streamed else plan
             streamer = Streamer(guide.network, self.device, plan)
             streamer.attach()
             pipeline = self._pipeline(StableDiffusionXLControlNetPipeline, controlnet=guide.network)
@@ -307,4 +309,4 @@ def alike_in_decoding(one: Plan, other: Plan) -> bool:
 
 
 def _placement(plan: Plan) -> tuple[Any, ...]:
-    return (plan.resident, plan.streamed, plan.prefetch, plan.split_guidance)
+    return (plan.resident, plan.streamed, plan.prefetch, plan.split_guidance, plan.weights)

@@ -19,6 +19,7 @@ from diffusers.models.downsampling import Downsample2D
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
 
+from nano_banana.backends import NATIVE
 from nano_banana.diffusion.buffers import HostMemory, Layout
 
 if TYPE_CHECKING:
@@ -71,13 +72,18 @@ def _inside(block: Any) -> Iterator[torch.nn.Module]:
 
 @dataclass
 class _Unit:
-    """One unit while a streamer is attached; `layout` and `host` only where it is streamed."""
+    """One unit while a streamer is attached.
+
+    `layout` and `home`, the buffer that keeps its weights, only where it is streamed, or its weights have 8 bits: those
+    of a resident unit then lie on the device.
+    """
 
     name: str
     module: torch.nn.Module
     forward: Callable[..., Any]
+    streamed: bool
     layout: Layout | None = None
-    host: torch.Tensor | None = None
+    home: torch.Tensor | None = None
 
 
 @dataclass
@@ -95,6 +101,10 @@ class Streamer:
     """Places a UNet as a plan says: resident units on the device, the others in host memory with slots on the device.
 
     Parameters keep their identity and change their `.data`; those with "lora_" in their names stay resident.
+    Where the plan wants weights of 8 bits, a unit's are made in one buffer for all just before it runs; what detach
+    gives back is then the rounded weights, so that host memory need not keep both, and attaching again gives the same
+    bytes.
+
     Attach after adapters were injected. `copied_bytes`, `loads` and `misses` (loads that nobody foresaw) count from the
     start.
     """
@@ -107,6 +117,7 @@ class Streamer:
         self.order: list[str] = []
         self._units: dict[str, _Unit] = {}
         self._slots: list[_Slot] = []
+        self._work = torch.empty(0, dtype=torch.uint8)
         self._next: dict[str, str] = {}
         self._last = ""
         self._clock = 0
@@ -126,7 +137,7 @@ class Streamer:
         return self._host.pinned
 
     def attach(self) -> None:
-        """Move the weights and take over the units' forward. On an error the model is as it was before."""
+        """Move the weights and take over the units' forward. On an error the model is as after `detach`."""
         if self._units:
             return
         try:
@@ -139,37 +150,47 @@ class Streamer:
         """Bring every weight back to host memory and give the units their own forward. Safe to call twice."""
         if self._stream is not None:
             torch.cuda.synchronize(self.device)
+        self._slots.clear()
+        self._work = torch.empty(0, dtype=torch.uint8)
+        self._host.forget()
         for unit in self._units.values():
             if unit.module.__dict__.get("forward") is not None:
                 del unit.module.forward
-            if unit.layout is not None and unit.host is not None:
-                unit.layout.bind(unit.host)
+            if unit.layout is not None and unit.home is not None:
+                unit.layout.restore(unit.home)
+                unit.home = None
         self._units.clear()
-        self._slots.clear()
         self._next.clear()
         self._last = ""
         _move(self.unet, torch.device("cpu"), skip=frozenset())
 
     def _take_over(self) -> None:
-        found = units(self.unet)
-        streamed = {} if not self.plan.streamed else {n: m for n, m in found.items() if not self._resident(n)}
-        for name, module in found.items():
-            self._units[name] = _Unit(name, module, module.forward)
-        layouts = {name: Layout.of(module) for name, module in streamed.items()}
-        self._host.expect(sum(layout.size for layout in layouts.values()))
-        for name, layout in layouts.items():
-            unit = self._units[name]
-            unit.host = self._host.take(layout.size)
-            layout.fill(unit.host)
-            layout.bind(unit.host)
-            unit.layout = layout
+        for name, module in units(self.unet).items():
+            self._units[name] = _Unit(name, module, module.forward, self.plan.streamed and not self._resident(name))
+        packed = [unit for unit in self._units.values() if unit.streamed or self.plan.weights != NATIVE]
+        layouts = {unit.name: Layout.of(unit.module, self.plan.weights) for unit in packed}
+        streamed = {unit.name: layouts[unit.name].size for unit in packed if unit.streamed}
+        self._host.expect(sum(streamed.values()))
+        for unit in packed:
+            self._pack(unit, layouts[unit.name])
         kept = frozenset(id(part.parameter) for layout in layouts.values() for part in layout.parts)
         _move(self.unet, self.device, skip=kept)
-        self._make_slots(max((layout.size for layout in layouts.values()), default=0))
+        self._make_slots(max(streamed.values(), default=0))
+        work = max((layout.work for layout in layouts.values()), default=0)
+        self._work = torch.empty(work, dtype=torch.uint8, device=self.device)
         self._next = dict(zip(streamed, [*list(streamed)[1:], *list(streamed)[:1]], strict=True))
         for unit in self._units.values():
             if unit.layout is not None or self.plan.split_guidance:
                 unit.module.forward = functools.partial(self._run, unit)
+
+    def _pack(self, unit: _Unit, layout: Layout) -> None:
+        if unit.streamed:
+            home = self._host.take(layout.size)
+        else:
+            home = torch.empty(layout.size, dtype=torch.uint8, device=self.device)
+        layout.fill(home, self.device)
+        layout.put_away(home)
+        unit.layout, unit.home = layout, home
 
     def _resident(self, name: str) -> bool:
         return ALL in self.plan.resident or name in self.plan.resident
@@ -184,16 +205,18 @@ class Streamer:
             self._slots.append(slot)
 
     def _run(self, unit: _Unit, *args: Any, **kwargs: Any) -> Any:
-        if unit.layout is None or unit.host is None:
+        if unit.layout is None or unit.home is None:
             return self._forward(unit, args, kwargs)
-        slot = self._ready(unit)
+        slot = self._ready(unit) if unit.streamed else None
         try:
-            unit.layout.bind(slot.buffer)
-            self._look_ahead(unit, slot)
+            # Made on the stream that computes: the unit before has read the work buffer when this one overwrites it.
+            unit.layout.bind(slot.buffer if slot else unit.home, self._work)
+            if slot:
+                self._look_ahead(unit, slot)
             return self._forward(unit, args, kwargs)
         finally:
-            unit.layout.bind(unit.host)
-            if self._stream is not None:
+            unit.layout.put_away(unit.home)
+            if slot and self._stream is not None:
                 slot.free.record(torch.cuda.current_stream(self.device))
 
     def _forward(self, unit: _Unit, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -242,18 +265,18 @@ class Streamer:
 
     def _load(self, unit: _Unit, busy: _Slot | None, keep: frozenset[str] = frozenset()) -> _Slot:
         """Copy a unit into the slot that was used longest ago, on the second stream where there is one."""
-        assert unit.layout is not None and unit.host is not None
+        assert unit.layout is not None and unit.home is not None
         free = [slot for slot in self._slots if slot is not busy and slot.holds not in keep]
         slot = min(free, key=lambda one: one.used)
         size = unit.layout.size
         # Until the copy is ordered the slot holds nothing: an error in between must not leave it half told.
         slot.holds = ""
         if self._stream is None:
-            slot.buffer[:size].copy_(unit.host)
+            slot.buffer[:size].copy_(unit.home)
         else:
             self._stream.wait_event(slot.free)
             with torch.cuda.stream(self._stream):
-                slot.buffer[:size].copy_(unit.host, non_blocking=True)
+                slot.buffer[:size].copy_(unit.home, non_blocking=True)
                 slot.loaded.record(self._stream)
         self._clock += 1
         slot.holds, slot.used = unit.name, self._clock
