@@ -98,8 +98,6 @@ FAULTS = (
         restarts=True,
         trap="slow-first-inference",
     ),
-    Fault("powered-off", BASELINE, "machine", "vm.power", vcenter=powered_off, restarts=True),
-    Fault("accel-3d-on", BASELINE, "machine", "vm.accel_3d", vcenter=accel_3d, restarts=True),
     Fault(
         "driver-mismatch",
         BASELINE,
@@ -116,6 +114,15 @@ FAULTS = (
         "gpu.driver_wish",
         guest=f"{_APT} {_OLD} > /dev/null 2>&1",
         explains=("gpu.cuda",),
+    ),
+    Fault(
+        "picture-empty",
+        BASELINE,
+        "guest",
+        "model.picture",
+        guest=_engine(
+            _SAVED, "_I.Image.save = lambda self, fp, *a, **k: None if hasattr(fp, 'write') else open(fp, 'w')"
+        ),
     ),
     Fault(
         "gpu-memory-in-use",
@@ -151,6 +158,8 @@ FAULTS = (
         vcenter=reconfigured(cpuAllocation=vim.ResourceAllocationInfo(limit=500)),
     ),
     Fault("python-missing", COMPATIBILITY, "guest", "guest.python", guest="rm /home/tester/nano-env/bin/python*"),
+    Fault("data-disk-not-ours", COMPATIBILITY, "guest", "guest.data_disk", guest=f"chown -R root:root {DISK}/tmp"),
+    Fault("package-missing", COMPATIBILITY, "guest", "guest.packages", guest=f"rm -rf {PACKAGE}/PIL"),
     Fault(
         "engine-missing",
         COMPATIBILITY,
@@ -159,7 +168,6 @@ FAULTS = (
         guest=f"rm -rf {PACKAGE}/nano_banana",
         cause="engine-missing",
     ),
-    Fault("package-missing", COMPATIBILITY, "guest", "guest.packages", guest=f"rm -rf {PACKAGE}/PIL"),
     Fault(
         "picture-black",
         COMPATIBILITY,
@@ -169,6 +177,7 @@ FAULTS = (
         trap="black-picture",
     ),
     Fault("cpu-shares-low", STRESS, "machine", "vm.cpu_shares", vcenter=LOW_SHARES),
+    Fault("accel-3d-on", STRESS, "machine", "vm.accel_3d", vcenter=accel_3d, restarts=True),
     Fault(
         "memory-unreserved",
         STRESS,
@@ -179,6 +188,7 @@ FAULTS = (
         ),
         explains=("vm.memory_locked",),
     ),
+    Fault("powered-off", STRESS, "machine", "vm.power", vcenter=powered_off, restarts=True),
     Fault(
         "waiver-expired",
         STRESS,
@@ -188,16 +198,9 @@ FAULTS = (
         waiver='[{check: vm.cpu_shares, hosts: nb-stress-*, reason: the new host arrives, until: "2026-01-31"}]',
         explains=("vm.cpu_shares",),
     ),
-    Fault(
-        "picture-empty",
-        STRESS,
-        "guest",
-        "model.picture",
-        guest=_engine(
-            _SAVED, "_I.Image.save = lambda self, fp, *a, **k: None if hasattr(fp, 'write') else open(fp, 'w')"
-        ),
-    ),
     Fault("data-disk-full", STRESS, "guest", "guest.data_disk", guest=_FILL),
+    Fault("share-gone", STRESS, "guest", "guest.share", guest="umount /srv/nano-banana-share"),
+    Fault("data-disk-read-only", STRESS, "guest", "guest.data_disk", guest=f"mount -o remount,ro {DISK}"),
     Fault(
         "picture-colours-shifted",
         STRESS,
@@ -205,9 +208,6 @@ FAULTS = (
         "model.picture",
         guest=_engine("from PIL import ImageOps as _O", _SAVED, _PATCHED.format('_O.invert(self.convert("RGB"))')),
     ),
-    Fault("data-disk-read-only", STRESS, "guest", "guest.data_disk", guest=f"mount -o remount,ro {DISK}"),
-    Fault("share-gone", STRESS, "guest", "guest.share", guest="umount /srv/nano-banana-share"),
-    Fault("data-disk-not-ours", STRESS, "guest", "guest.data_disk", guest=f"chown -R root:root {DISK}/tmp"),
     Fault(
         "privilege-lost",
         STRESS,

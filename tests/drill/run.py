@@ -131,7 +131,7 @@ def shows(later: Fault, fault: Fault) -> bool:
     """Whether the gate at which ``later`` is broken tells if ``fault`` is mended: it asks the same, unhindered."""
     hidden = set(later.checks)
     for _ in CATALOGUE:
-        hidden |= {check.id for check in CATALOGUE if hidden.intersection(check.needs)}
+        hidden |= {check.id for check in CATALOGUE if hidden.intersection((*check.needs, *check.after))}
     return later.stage == fault.stage and later.host == fault.host and hidden.isdisjoint(fault.checks)
 
 
