@@ -306,7 +306,11 @@ def test_adapters_are_loaded_once_and_set_for_each_picture(
     assert planner.asked[0][0].addons == 0
 
 
-@pytest.mark.parametrize("plan", [RESIDENT, STREAMED], ids=lambda plan: plan.name)
+@pytest.mark.parametrize(
+    "plan",
+    [RESIDENT, STREAMED, replace(RESIDENT, name="int8", weights="int8")],
+    ids=lambda plan: plan.name,
+)
 def test_a_control_picture_guides(tiny: Path, planner: Planner, monkeypatch: pytest.MonkeyPatch, plan: Plan) -> None:
     planner.first = plan
     control = ModuleType("nano_banana.diffusion.control")
@@ -316,6 +320,7 @@ def test_a_control_picture_guides(tiny: Path, planner: Planner, monkeypatch: pyt
     for convolution in (*network.controlnet_down_blocks, network.controlnet_mid_block):
         torch.nn.init.normal_(convolution.weight, std=0.5)
     torch.nn.init.normal_(network.controlnet_cond_embedding.conv_out.weight, std=0.5)
+    weights = {name: value.clone() for name, value in network.named_parameters()}
     pictures = {b"white": Image.new("RGB", (64, 64), "white"), b"red": Image.new("RGB", (64, 64), "red")}
     control.load = lambda source, dtype: network  # type: ignore[attr-defined]
     control.prepare = lambda wish, width, height: pictures[wish.picture]  # type: ignore[attr-defined]
@@ -327,6 +332,8 @@ def test_a_control_picture_guides(tiny: Path, planner: Planner, monkeypatch: pyt
     assert len({plain, *drawn}) == 3
     assert none == plain
     assert backend.generate(REQUEST).tobytes() == plain
+    # Only the UNet's are ever kept in 8 bits.
+    assert all(torch.equal(value, weights[name]) for name, value in network.named_parameters())
 
 
 def test_threads_take_turns(backend: DiffusersBackend) -> None:
