@@ -25,7 +25,9 @@ GOAL_GIB = 3.78
 GOAL_GUIDANCE_GIB = 0.3
 GOAL_GROUP = 1.0
 GOAL_SEQUENTIAL = 6.0
-OURS = ("resident", "auto", "streamed", "smallest")
+# One of OURS with its UNet's weights in 8 bits has this at its end.
+EIGHT_BITS = "_int8"
+OURS = ("resident", "auto", "streamed", "smallest", f"auto{EIGHT_BITS}", f"streamed{EIGHT_BITS}")
 OTHERS = ("model_offload", "sequential_offload", "group_block", "group_leaf")
 # Auto once more with one pass a step: what guidance adds to the peak.
 UNGUIDED = "auto_cfg1"
@@ -121,9 +123,12 @@ def _ours(options: argparse.Namespace) -> Callable[[int], Any]:
     from nano_banana import backends
     from nano_banana.request import Request
 
-    plan = options.variant.removesuffix("_cfg1")
+    plan = options.variant.removesuffix("_cfg1").removesuffix(EIGHT_BITS)
     budget = None if plan == "resident" else int(options.cap * GIB)
-    settings = backends.Settings(model=options.model, device=options.device, vram_budget=budget, plan=plan)
+    weights = backends.INT8 if options.variant.endswith(EIGHT_BITS) else backends.NATIVE
+    settings = backends.Settings(
+        model=options.model, device=options.device, vram_budget=budget, plan=plan, weights=weights
+    )
     backend = backends.get("diffusers", settings)
     guidance = 1.0 if options.variant == UNGUIDED else 12.0
 

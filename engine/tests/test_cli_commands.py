@@ -91,7 +91,17 @@ def test_every_option_of_generate_reaches_request_and_settings(
         *("--no-style", "--sharpen", "1", "--lora", "a=x/a.safetensors:0.7", "--lora", "b=hub/b", "--lora-blocks"),
         *("mid_block, up_blocks.1", "--control", "iso=folder", "--control-picture", str(picture)),
         *("--control-strength", "0.5", "--upscaler", "esrgan.pth", "--model", "m", "--device", "cpu"),
-        *("--vram-budget", "3.78GiB", "--plan", "streamed", "--output", str(tmp_path / "a.png"), "--json"),
+        *(
+            "--vram-budget",
+            "3.78GiB",
+            "--plan",
+            "streamed",
+            "--weights",
+            "int8",
+            "--output",
+            str(tmp_path / "a.png"),
+            "--json",
+        ),
     ]
     assert cli.main([*DRAW, *words]) == 0
     fake = made[0]
@@ -100,6 +110,7 @@ def test_every_option_of_generate_reaches_request_and_settings(
         device="cpu",
         vram_budget=int(3.78 * 2**30),
         plan="streamed",
+        weights="int8",
         loras={"a": "x/a.safetensors", "b": "hub/b"},
         lora_blocks=("mid_block", "up_blocks.1"),
         controlnets={"iso": "folder"},
@@ -136,6 +147,7 @@ BAD = [
     (["--control", "iso=folder"], "found 1 --control and no --control-picture"),
     (["--control-picture", "view.png"], "found 0 --control and one --control-picture"),
     (["--control", "iso=f", "--control-picture", "none.png"], "--control-picture: expected a picture file"),
+    (["--weights", "int4"], "--weights: expected one of: native, int8; found 'int4'. Type --weights int8"),
     (["--vram-budget", "plenty"], "--vram-budget: expected a size such as 3.78GiB; found 'plenty'"),
     (["--vram-budget", "0"], "--vram-budget: expected a size such as 3.78GiB; found '0'"),
 ]

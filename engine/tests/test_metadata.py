@@ -31,8 +31,11 @@ def test_round_trip(tmp_path: Path, suffix: str, text: str) -> None:
 
 def test_a_model_s_picture_says_all_that_it_depends_on() -> None:
     request = Request("pump", seed=3, negative="blur", steps=20, guidance=8.0, loras=(Lora("disassembly", 0.7),))
-    made = metadata.of("diffusers", {"model": "example/sdxl", "plan": "balanced"}, request, (1024, 1024))
-    assert (made.seed, made.width, made.details["model"], made.details["plan"]) == (3, 1024, "example/sdxl", "balanced")
+    made = metadata.of(
+        "diffusers", {"model": "example/sdxl", "plan": "balanced", "weights": "int8"}, request, (1024, 1024)
+    )
+    assert (made.seed, made.width) == (3, 1024)
+    assert [made.details[name] for name in ("model", "plan", "weights")] == ["example/sdxl", "balanced", "int8"]
     asked = {"negative": "blur", "steps": 20, "guidance": 8.0, "upscale": 1, "style": True, "sharpen": 2.0}
     assert {name: made.details[name] for name in asked} == asked
     assert made.details["loras"] == {"disassembly": 0.7}

@@ -161,6 +161,15 @@ def test_a_description_has_the_numbers() -> None:
         assert words in text
 
 
+def test_weights_of_8_bits_are_said() -> None:
+    packed = dataclasses.replace(PROFILE, weights="int8")
+    plan = plans.choose(packed, None, 1024, 1024, guidance=True)
+    assert (plan.weights, "resident: weights of 8 bits, all" in plan.describe()) == ("int8", True)
+    smaller = plans.tighter(plan, packed, 1024, 1024, True)
+    assert smaller is not None and smaller.weights == "int8"
+    assert choose(None).weights == "native" and "8 bits" not in choose(None).describe()
+
+
 def test_one_pass_is_never_split() -> None:
     assert not choose(None, "smallest", guidance=False).split_guidance
     assert choose(None, "smallest", guidance=True).split_guidance

@@ -490,9 +490,14 @@ def guided(tiny: Path, planner: Planner, monkeypatch: pytest.MonkeyPatch) -> tup
     return backend, network
 
 
-@pytest.mark.parametrize("plan", [RESIDENT, STREAMED], ids=lambda plan: plan.name)
+@pytest.mark.parametrize(
+    "plan",
+    [RESIDENT, STREAMED, replace(RESIDENT, name="int8", weights="int8")],
+    ids=lambda plan: plan.name,
+)
 def test_a_control_picture_guides(guided: tuple[DiffusersBackend, Any], planner: Planner, plan: Plan) -> None:
-    backend, _ = guided
+    backend, network = guided
+    weights = {name: value.clone() for name, value in network.named_parameters()}
     planner.first = plan
     plain = backend.generate(REQUEST).tobytes()
     assert backend.state()["notes"] == []
@@ -502,6 +507,8 @@ def test_a_control_picture_guides(guided: tuple[DiffusersBackend, Any], planner:
     assert len({plain, *drawn}) == 3
     assert none == plain
     assert backend.generate(REQUEST).tobytes() == plain
+    # Only the UNet's are ever kept in 8 bits.
+    assert all(torch.equal(value, weights[name]) for name, value in network.named_parameters())
 
 
 def test_what_streams_of_a_controlnet_is_counted(guided: tuple[DiffusersBackend, Any], planner: Planner) -> None:

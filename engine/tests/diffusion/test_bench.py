@@ -25,6 +25,17 @@ def test_the_memory_model_has_a_row_for_every_plan(tiny: Path) -> None:
     assert by_name["streamed"]["weights"] < by_name["balanced"]["weights"] < by_name["resident"]["weights"]
 
 
+def test_the_memory_model_knows_weights_of_8_bits(tiny: Path) -> None:
+    rows = [
+        bench.memory_model(Settings(model=str(tiny), device="cpu", weights=weights), width=128, height=128)
+        for weights in ("native", "int8")
+    ]
+    assert [row["weights_kept"] for row in rows[1]] == ["int8"] * 4
+    assert all("weights of 8 bits" in row["text"] for row in rows[1])
+    # A model this small is aligned to a good part of its bytes.
+    assert rows[1][2]["bytes_per_step"] < 0.6 * rows[0][2]["bytes_per_step"]
+
+
 def test_a_plan_beyond_the_budget_is_a_row_with_its_reason(tiny: Path) -> None:
     rows = bench.memory_model(Settings(model=str(tiny), device="cpu", vram_budget=24 << 20), width=128, height=128)
     assert [row["fits"] for row in rows] == [False, True, True, True]

@@ -189,8 +189,9 @@ class Streamer:
         else:
             home = torch.empty(layout.size, dtype=torch.uint8, device=self.device)
         layout.fill(home, self.device)
-        layout.put_away(home)
+        # Known before anything is given up: from here on `detach` brings the values back.
         unit.layout, unit.home = layout, home
+        layout.put_away(home)
 
     def _resident(self, name: str) -> bool:
         return ALL in self.plan.resident or name in self.plan.resident
