@@ -69,7 +69,8 @@ _APT = "apt-get install -qq -y --allow-downgrades --allow-change-held-packages"
 _OLD = "cuda-drivers-535=535.43.02-1 nvidia-driver=535.43.02-1 libcuda1=535.43.02-1"
 
 # In the order in which a host meets them: the gate that finds one shows the one before it mended, so two neighbours of
-# a stage never touch the same checks (tests/unit/test_drill.py). The last of a host must not be mended by a restart.
+# a stage never touch the same checks (tests/unit/test_drill.py). The last of a host must not be mended by a restart;
+# the data disk of nb-stress-01 is a tmpfs, so nothing restarts that one.
 FAULTS = (
     Fault(
         "snapshot-of-passthrough",
@@ -157,17 +158,10 @@ FAULTS = (
         "vm.cpu_shares",
         vcenter=reconfigured(cpuAllocation=vim.ResourceAllocationInfo(limit=500)),
     ),
+    Fault("accel-3d-on", COMPATIBILITY, "machine", "vm.accel_3d", vcenter=accel_3d, restarts=True),
+    Fault("powered-off", COMPATIBILITY, "machine", "vm.power", vcenter=powered_off, restarts=True),
     Fault("python-missing", COMPATIBILITY, "guest", "guest.python", guest="rm /home/tester/nano-env/bin/python*"),
-    Fault("data-disk-not-ours", COMPATIBILITY, "guest", "guest.data_disk", guest=f"chown -R root:root {DISK}/tmp"),
     Fault("package-missing", COMPATIBILITY, "guest", "guest.packages", guest=f"rm -rf {PACKAGE}/PIL"),
-    Fault(
-        "engine-missing",
-        COMPATIBILITY,
-        "guest",
-        "model.import",
-        guest=f"rm -rf {PACKAGE}/nano_banana",
-        cause="engine-missing",
-    ),
     Fault(
         "picture-black",
         COMPATIBILITY,
@@ -177,7 +171,6 @@ FAULTS = (
         trap="black-picture",
     ),
     Fault("cpu-shares-low", STRESS, "machine", "vm.cpu_shares", vcenter=LOW_SHARES),
-    Fault("accel-3d-on", STRESS, "machine", "vm.accel_3d", vcenter=accel_3d, restarts=True),
     Fault(
         "memory-unreserved",
         STRESS,
@@ -188,7 +181,6 @@ FAULTS = (
         ),
         explains=("vm.memory_locked",),
     ),
-    Fault("powered-off", STRESS, "machine", "vm.power", vcenter=powered_off, restarts=True),
     Fault(
         "waiver-expired",
         STRESS,
@@ -201,6 +193,15 @@ FAULTS = (
     Fault("data-disk-full", STRESS, "guest", "guest.data_disk", guest=_FILL),
     Fault("share-gone", STRESS, "guest", "guest.share", guest="umount /srv/nano-banana-share"),
     Fault("data-disk-read-only", STRESS, "guest", "guest.data_disk", guest=f"mount -o remount,ro {DISK}"),
+    Fault(
+        "engine-missing",
+        STRESS,
+        "guest",
+        "model.import",
+        guest=f"rm -rf {PACKAGE}/nano_banana",
+        cause="engine-missing",
+    ),
+    Fault("data-disk-not-ours", STRESS, "guest", "guest.data_disk", guest=f"chown -R root:root {DISK}/tmp"),
     Fault(
         "picture-colours-shifted",
         STRESS,

@@ -81,12 +81,21 @@ def test_no_fault_needs_a_second_gate_of_its_own() -> None:
         ("driver-mismatch", "driver-too-old", False),
         ("driver-removed", "driver-mismatch", False),
         ("python-missing", "picture-black", False),
-        ("picture-black", "engine-missing", True),
-        ("package-missing", "engine-missing", False),
+        ("picture-black", "package-missing", True),
+        ("cudnn-missing", "picture-empty", False),
         ("picture-black", "driver-mismatch", False),
         ("accel-3d-on", "driver-mismatch", False),
     ],
-    ids=["of the driver", "blocked", "the same check", "blocked by way of another", "below it", "comes after it", "host", "stage"],
+    ids=[
+        "of the driver",
+        "blocked",
+        "the same check",
+        "blocked by way of another",
+        "below it",
+        "comes after it",
+        "host",
+        "stage",
+    ],
 )
 def test_which_gate_shows_a_fault_mended(later: str, fault: str, expected: bool) -> None:
     assert shows(BY_NAME[later], BY_NAME[fault]) is expected
