@@ -80,30 +80,23 @@ def failing(monkeypatch: pytest.MonkeyPatch, made: list[Fake]) -> Any:
     return fail_with
 
 
+EVERY_OPTION = [
+    *("--size", "80x64", "--seed", "9", "--negative", "dirt", "--steps", "12", "--guidance", "8.5"),
+    *("--upscale", "2"),
+    *("--no-style", "--sharpen", "1", "--lora", "a=x/a.safetensors:0.7", "--lora", "b=hub/b", "--lora-blocks"),
+    *("mid_block, up_blocks.1", "--control", "iso=folder"),
+    *("--control-strength", "0.5", "--upscaler", "esrgan.pth", "--model", "m", "--device", "cpu"),
+    *("--vram-budget", "3.78GiB", "--plan", "streamed", "--weights", "int8", "--json"),
+]
+
+
 def test_every_option_of_generate_reaches_request_and_settings(
     tmp_path: Path, made: list[Fake], capsys: pytest.CaptureFixture[str]
 ) -> None:
     picture = tmp_path / "view.png"
     Image.new("RGB", (64, 64)).save(picture)
-    words = [
-        *("--size", "80x64", "--seed", "9", "--negative", "dirt", "--steps", "12", "--guidance", "8.5"),
-        *("--upscale", "2"),
-        *("--no-style", "--sharpen", "1", "--lora", "a=x/a.safetensors:0.7", "--lora", "b=hub/b", "--lora-blocks"),
-        *("mid_block, up_blocks.1", "--control", "iso=folder", "--control-picture", str(picture)),
-        *("--control-strength", "0.5", "--upscaler", "esrgan.pth", "--model", "m", "--device", "cpu"),
-        *(
-            "--vram-budget",
-            "3.78GiB",
-            "--plan",
-            "streamed",
-            "--weights",
-            "int8",
-            "--output",
-            str(tmp_path / "a.png"),
-            "--json",
-        ),
-    ]
-    assert cli.main([*DRAW, *words]) == 0
+    files = ["--control-picture", str(picture), "--output", str(tmp_path / "a.png")]
+    assert cli.main([*DRAW, *EVERY_OPTION, *files]) == 0
     fake = made[0]
     assert fake.settings == Settings(
         model="m",
