@@ -8,6 +8,7 @@ import dataclasses
 import pytest
 
 from nano_banana.diffusion import plans
+from nano_banana.diffusion.plan import Network, Plan, Profile
 from nano_banana.errors import BadInputError, NoRoomError
 
 MIB = 1 << 20
@@ -25,7 +26,7 @@ def decoding(width: int, height: int, tile: int) -> int:
     return 1000 * MIB * pixels // 1024**2
 
 
-PROFILE = plans.Profile(
+PROFILE = Profile(
     units=UNITS,
     rest=50 * MIB,
     vae=40 * MIB,
@@ -37,7 +38,7 @@ PROFILE = plans.Profile(
 WHOLE = 1300 + 50 + 100  # units, rest, context
 
 
-def choose(budget: int | None, name: str = "auto", guidance: bool = True, side: int = 1024) -> plans.Plan:
+def choose(budget: int | None, name: str = "auto", guidance: bool = True, side: int = 1024) -> Plan:
     size = None if budget is None else budget * MIB
     return plans.choose(PROFILE, size, side, side, guidance=guidance, name=name)
 
@@ -134,7 +135,7 @@ def test_unknown_names(name: str) -> None:
 
 
 def test_tighter_goes_down_step_by_step_to_the_end() -> None:
-    plan: plans.Plan | None = choose(None)
+    plan: Plan | None = choose(None)
     seen = []
     while plan is not None:
         seen.append(plan)
@@ -176,7 +177,7 @@ def test_one_pass_is_never_split() -> None:
 
 
 # Four units and a rest: 230 MiB as a whole, 150 MiB with two slots.
-NETWORK = plans.Network({f"down.{number}": 70 * MIB for number in range(3)} | {"small": 10 * MIB}, 10 * MIB)
+NETWORK = Network({f"down.{number}": 70 * MIB for number in range(3)} | {"small": 10 * MIB}, 10 * MIB)
 GUIDED = dataclasses.replace(PROFILE, control=NETWORK)
 
 
@@ -212,7 +213,7 @@ def test_no_plan_with_a_controlnet_is_beyond_its_budget() -> None:
 
 
 def test_a_guided_plan_that_ran_out_becomes_one_that_streams_the_controlnet_too() -> None:
-    plan: plans.Plan | None = plans.choose(GUIDED, None, 512, 512, guidance=True)
+    plan: Plan | None = plans.choose(GUIDED, None, 512, 512, guidance=True)
     seen = []
     while plan is not None:
         seen.append((plan.streamed, plan.estimate.control))

@@ -20,7 +20,7 @@ from nano_banana.watch import Watch
 
 if TYPE_CHECKING:
     from nano_banana.backends import Settings
-    from nano_banana.diffusion.plans import Plan, Profile
+    from nano_banana.diffusion.plan import Plan, Profile
     from nano_banana.request import Request
 
 MOST_PICTURES = 100

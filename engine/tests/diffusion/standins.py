@@ -26,7 +26,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Plan:
-    """The fields of nano_banana.diffusion.plans.Plan."""
+    """The fields of nano_banana.diffusion.plan.Plan."""
 
     name: str = "resident"
     resident: frozenset[str] = frozenset({"all"})

@@ -14,6 +14,7 @@ from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 from PIL import Image
 
 from nano_banana.diffusion import decode, load, measure, memory, plans, random_model, run, stream
+from nano_banana.diffusion.plan import Plan, Profile
 from nano_banana.request import Request
 
 SIDE = 256
@@ -30,7 +31,7 @@ def parts(tiny: Path) -> tuple[Any, Any]:
 
 
 @pytest.fixture(scope="module")
-def profile(parts: tuple[Any, Any]) -> plans.Profile:
+def profile(parts: tuple[Any, Any]) -> Profile:
     return memory.profile(*parts, torch.float32, device="cpu")
 
 
@@ -48,7 +49,7 @@ def _decode(vae: Any, side: int, tile: int) -> int:
 
 @pytest.mark.parametrize(("name", "guidance"), [*((name, True) for name in plans.NAMES[1:]), ("streamed", False)])
 def test_every_plan_holds_what_was_predicted(
-    parts: tuple[Any, Any], profile: plans.Profile, name: str, guidance: bool
+    parts: tuple[Any, Any], profile: Profile, name: str, guidance: bool
 ) -> None:
     plan = plans.choose(profile, None, SIDE, SIDE, guidance=guidance, name=name)
     need = plan.estimate
@@ -76,7 +77,7 @@ def network(parts: tuple[Any, Any]) -> Any:
 
 @pytest.mark.parametrize(("name", "guidance"), [*((name, True) for name in plans.NAMES[1:]), ("streamed", False)])
 def test_every_plan_holds_what_was_predicted_beside_a_controlnet(
-    tiny: Path, profile: plans.Profile, network: Any, monkeypatch: pytest.MonkeyPatch, name: str, guidance: bool
+    tiny: Path, profile: Profile, network: Any, monkeypatch: pytest.MonkeyPatch, name: str, guidance: bool
 ) -> None:
     """The pipeline as the session runs it, but for decoding; only UNet and ControlNet are new to the allocator."""
     monkeypatch.setattr(run, "decode", lambda *_: [])
@@ -99,12 +100,12 @@ def test_every_plan_holds_what_was_predicted_beside_a_controlnet(
 
 
 @pytest.mark.parametrize("tile", [0, 128])
-def test_decoding_holds_what_was_predicted(parts: tuple[Any, Any], profile: plans.Profile, tile: int) -> None:
+def test_decoding_holds_what_was_predicted(parts: tuple[Any, Any], profile: Profile, tile: int) -> None:
     _, measured = measure.host_peak(lambda: _decode(parts[1], SIDE, tile))
     assert abs(profile.decoding(SIDE, SIDE, tile) - measured.peak) <= 0.1 * measured.peak
 
 
-def test_sliced_attention_holds_what_was_predicted(parts: tuple[Any, Any], profile: plans.Profile) -> None:
+def test_sliced_attention_holds_what_was_predicted(parts: tuple[Any, Any], profile: Profile) -> None:
     unet = copy.deepcopy(parts[0])
     unet.set_attention_slice("max")
     _, measured = measure.host_peak(lambda: _step(unet, 2, SIDE).sum())
@@ -139,7 +140,7 @@ def test_a_tracker_counts_storages_once_and_while_they_live() -> None:
     assert view.shape == (1024, 1024)
 
 
-def test_predicting_leaves_the_model_as_it_is(parts: tuple[Any, Any], profile: plans.Profile) -> None:
+def test_predicting_leaves_the_model_as_it_is(parts: tuple[Any, Any], profile: Profile) -> None:
     before = {name: parameter.data_ptr() for name, parameter in parts[0].named_parameters()}
     processors = dict(parts[0].attn_processors)
     profile.activations(64, 64, 2, True, True)
@@ -185,7 +186,7 @@ def test_real_sdxl_with_its_controlnet_below_four_gigabytes() -> None:
     assert plan.estimate.bytes_per_step > profile.control.streaming
 
 
-def test_a_controlnet_as_large_as_a_layout_says(parts: tuple[Any, Any], profile: plans.Profile, network: Any) -> None:
+def test_a_controlnet_as_large_as_a_layout_says(parts: tuple[Any, Any], profile: Profile, network: Any) -> None:
     with_network = memory.guided(profile, network)
     stored = sum(parameter.numel() * parameter.element_size() for parameter in network.parameters())
     assert 0 <= with_network.control.held(False) - stored < 0.01 * stored
@@ -194,11 +195,11 @@ def test_a_controlnet_as_large_as_a_layout_says(parts: tuple[Any, Any], profile:
     assert with_network.control.held(True) - with_network.control.rest == slots
 
 
-def _streamed(profile: plans.Profile) -> plans.Plan:
+def _streamed(profile: Profile) -> Plan:
     return plans.choose(profile, None, 64, 64, guidance=True, name="streamed")
 
 
-def test_adapters_take_their_room(parts: tuple[Any, Any], profile: plans.Profile) -> None:
+def test_adapters_take_their_room(parts: tuple[Any, Any], profile: Profile) -> None:
     more = memory.profile(*parts, torch.float32, device="cpu", addons=MIB)
     plain, with_adapters = (
         plans.choose(one, None, SIDE, SIDE, guidance=True, name="streamed").estimate.peak for one in (profile, more)
@@ -206,7 +207,7 @@ def test_adapters_take_their_room(parts: tuple[Any, Any], profile: plans.Profile
     assert with_adapters == plain + MIB
 
 
-def test_half_precision_halves_the_weights(parts: tuple[Any, Any], profile: plans.Profile) -> None:
+def test_half_precision_halves_the_weights(parts: tuple[Any, Any], profile: Profile) -> None:
     half = memory.profile(*parts, torch.float16, device="cpu")
     assert abs(sum(half.units.values()) * 2 - sum(profile.units.values())) < 0.01 * sum(profile.units.values())
     assert half.vae == profile.vae

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from nano_banana.diffusion.attempts import Attempts
-    from nano_banana.diffusion.plans import Plan
+    from nano_banana.diffusion.plan import Plan
     from nano_banana.diffusion.run import Session
     from nano_banana.request import Request
 

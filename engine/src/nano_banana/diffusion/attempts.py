@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from nano_banana.diffusion import control, memory, plans, run
+from nano_banana.diffusion.plan import gib
 from nano_banana.errors import NoRoomError
 from nano_banana.request import MIN_SIDE
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from nano_banana.backends import Settings
-    from nano_banana.diffusion.plans import Plan, Profile
+    from nano_banana.diffusion.plan import Plan, Profile
     from nano_banana.request import Request
     from nano_banana.watch import Watch
 
@@ -125,7 +126,7 @@ class Attempts:
         if smaller is None:
             raise NoRoomError(
                 "memory",
-                expected=f"{plans.gib(plan.estimate.peak)} for {width}x{height}, the smallest plan ({plan.name})",
+                expected=f"{gib(plan.estimate.peak)} for {width}x{height}, the smallest plan ({plan.name})",
                 found=f"the end of it: {why}",
                 fix=self._what_fits(plan, request),
             )
@@ -144,7 +145,7 @@ class Attempts:
                 fit = plans.choose(profile, plan.estimate.peak - 1, width, height, guidance=guidance)
             except NoRoomError:
                 continue
-            return f"Type --size {width}x{height}, which needs about {plans.gib(fit.estimate.peak)}."
+            return f"Type --size {width}x{height}, which needs about {gib(fit.estimate.peak)}."
         return "Close the programs that use this device, or type --device cpu."
 
     def _cap(self, plan: Plan) -> None:

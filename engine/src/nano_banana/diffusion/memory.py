@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_flatten
 from nano_banana.backends import NATIVE
 from nano_banana.diffusion import decode, stream
 from nano_banana.diffusion.buffers import Layout
-from nano_banana.diffusion.plans import Network, Profile
+from nano_banana.diffusion.plan import Network, Profile
 
 # Assumption: what a process pays for CUDA before its first tensor, with lazy module loading (CUDA 11.7 and later).
 # People report 300 to 700 MiB by GPU and version; `measure.context()` finds the real figure where there is a GPU.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from nano_banana.diffusion.load import Model
-    from nano_banana.diffusion.plans import Plan
+    from nano_banana.diffusion.plan import Plan
     from nano_banana.request import Request
 
 # What an allocator without an exception class of its own says.

@@ -21,14 +21,14 @@ from diffusers.models.upsampling import Upsample2D
 
 from nano_banana.backends import NATIVE
 from nano_banana.diffusion.buffers import HostMemory, Layout
+from nano_banana.diffusion.plan import ALL
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from nano_banana.diffusion.plans import Plan
+    from nano_banana.diffusion.plan import Plan
 
 UNIT_TYPES = (BasicTransformerBlock, ResnetBlock2D, Downsample2D, Upsample2D)
-ALL = "all"
 
 
 def units(unet: torch.nn.Module) -> dict[str, torch.nn.Module]:
