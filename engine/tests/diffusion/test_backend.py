@@ -23,7 +23,7 @@ from nano_banana.backends import Settings
 from nano_banana.backends.diffusers import DiffusersBackend
 from nano_banana.diffusion import control, lora, stream, upscale
 from nano_banana.diffusion.buffers import Layout
-from nano_banana.diffusion.run import out_of_memory, pick_device
+from nano_banana.diffusion.device import out_of_memory, pick_device
 from nano_banana.errors import BadInputError, CancelledError, MachineError, NoRoomError
 from nano_banana.request import Control, Lora, Request
 from nano_banana.watch import Watch

@@ -123,14 +123,14 @@ class DiffusersBackend:
         return self._attempts
 
     def _open(self) -> Attempts:
-        from nano_banana.diffusion import attempts, load, memory, run
+        from nano_banana.diffusion import attempts, device, load, memory, run
 
-        device = run.pick_device(self._settings.device)
-        dtype = run.dtype_on(device)
-        with run.host_memory(self._settings.model):
-            session = run.Session(load.load(self._settings.model, dtype), device)
+        where = device.pick_device(self._settings.device)
+        dtype = device.dtype_on(where)
+        with device.host_memory(self._settings.model):
+            session = run.Session(load.load(self._settings.model, dtype), where)
         model, weights = session.model, self._settings.weights
-        profile = memory.profile(model.unet, model.vae, dtype, device=device.type, weights=weights)
+        profile = memory.profile(model.unet, model.vae, dtype, device=where.type, weights=weights)
         free, budget = session.free_bytes(), self._settings.vram_budget
         if budget is None and free is not None:
             # What is free no longer has the CUDA context in it, and estimates have.

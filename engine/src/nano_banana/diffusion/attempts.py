@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from nano_banana.diffusion import control, memory, plans, run
+from nano_banana.diffusion import control, device, memory, plans, run
 from nano_banana.diffusion.plan import gib
 from nano_banana.errors import NoRoomError
 from nano_banana.request import MIN_SIDE
@@ -107,7 +107,7 @@ class Attempts:
             self.notes += [(*noticed, *notes) for notes in self._session.notes]
             return images, ""
         except (MemoryError, RuntimeError) as error:
-            if not run.out_of_memory(error):
+            if not device.out_of_memory(error):
                 raise
             why = str(error).strip().split("\n")[0][:300] or type(error).__name__
         # Outside of the clause: the error holds the frames, and with them the tensors, of the run that failed.
@@ -170,7 +170,7 @@ class Attempts:
     def _network(self, name: str) -> Any:
         if name not in self._networks:
             model, source = self._session.model, self._settings.controlnets[name]
-            with run.host_memory(source):
+            with device.host_memory(source):
                 network = control.load(source, model.dtype)
             control.check_pair(model.unet.config, network.config)
             self._networks[name] = network

@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,9 +12,9 @@ from diffusers import StableDiffusionXLControlNetPipeline, StableDiffusionXLPipe
 
 from nano_banana.backends import NATIVE
 from nano_banana.diffusion.decode import decode
+from nano_banana.diffusion.device import deterministic, out_of_memory
 from nano_banana.diffusion.stream import Streamer
 from nano_banana.diffusion.text import PromptEncoder
-from nano_banana.errors import BadInputError, MachineError, NoRoomError
 from nano_banana.watch import UNWATCHED, Watch
 
 if TYPE_CHECKING:
@@ -25,9 +23,6 @@ if TYPE_CHECKING:
     from nano_banana.diffusion.load import Model
     from nano_banana.diffusion.plan import Plan
     from nano_banana.request import Request
-
-# What an allocator without an exception class of its own says.
-_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 class Session:
@@ -242,60 +237,6 @@ class Guide:
     network: Any
     picture: Image.Image
     strength: float
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of that name; "auto" is CUDA where there is one. Raises BadInputError, MachineError."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if not re.fullmatch(r"cpu|cuda(:[0-9]{1,2})?", name):
-        raise BadInputError(
-            "--device", expected="auto, cpu, cuda or cuda:N", found=repr(name), fix="Type --device auto."
-        )
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise MachineError(
-            f"--device {name}",
-            expected="a CUDA device of that number",
-            found=f"{torch.cuda.device_count()} of them, torch {torch.__version__}",
-            fix="Type nano-banana doctor to see why, or --device cpu.",
-        )
-    return device
-
-
-def dtype_on(device: torch.device) -> torch.dtype:
-    """fp16 on CUDA; fp32 on the CPU, which is slower and less exact in fp16."""
-    return torch.float16 if device.type == "cuda" else torch.float32
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether this is the end of video or host memory, in the words of any torch from 2.1 on."""
-    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
-
-
-@contextmanager
-def host_memory(source: str) -> Iterator[None]:
-    """Around what reads weights from `source`. Raises NoRoomError where host memory ends."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
-            raise
-        raise NoRoomError(
-            "host memory",
-            expected=f"room for {source}",
-            found=str(error).strip().split("\n")[0] or "no more of it",
-            fix="Close other programs, or make a smaller folder with nano-banana pack.",
-        ) from error
-
-
-@contextmanager
-def deterministic() -> Iterator[None]:
-    """Let cuDNN take only algorithms that give the same bytes each time, and not choose them by timing."""
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-        yield
 
 
 def alike_before_decoding(one: Plan, other: Plan) -> bool:
