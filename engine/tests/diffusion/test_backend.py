@@ -21,9 +21,10 @@ from standins import RESIDENT, SMALLEST, STREAMED, Estimate, Plan, Planner
 from nano_banana import backends, cli
 from nano_banana.backends import Settings
 from nano_banana.backends.diffusers import DiffusersBackend
-from nano_banana.diffusion import control, lora, stream, upscale
+from nano_banana.diffusion import control, lora, upscale
 from nano_banana.diffusion.buffers import Layout
 from nano_banana.diffusion.device import out_of_memory, pick_device
+from nano_banana.diffusion.units import units
 from nano_banana.errors import BadInputError, CancelledError, MachineError, NoRoomError
 from nano_banana.request import Control, Lora, Request
 from nano_banana.watch import Watch
@@ -518,10 +519,10 @@ def test_what_streams_of_a_controlnet_is_counted(guided: tuple[DiffusersBackend,
     plain = backend.state()["streamed_bytes"]
     backend.generate(replace(REQUEST, control=Control("iso", b"red")))
     both = backend.state()["streamed_bytes"]
-    units = sum(Layout.of(unit).size for unit in stream.units(network).values())
+    whole = sum(Layout.of(unit).size for unit in units(network).values())
     # Each step copies every unit once, and at most one more that is foreseen for a step that does not come.
-    assert REQUEST.steps * units <= both - plain - plain * 0.9
-    assert both - plain <= plain + (REQUEST.steps + 1) * units
+    assert REQUEST.steps * whole <= both - plain - plain * 0.9
+    assert both - plain <= plain + (REQUEST.steps + 1) * whole
     # Dropped with its counts kept.
     backend.generate(REQUEST)
     assert both < backend.state()["streamed_bytes"] <= both + plain

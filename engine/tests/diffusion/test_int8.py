@@ -24,7 +24,8 @@ from nano_banana.diffusion.buffers import EightBitPart, Layout
 from nano_banana.diffusion.pack_proof import psnr
 from nano_banana.diffusion.random_model import SDXL, random_lora
 from nano_banana.diffusion.rounding import expand, rounded
-from nano_banana.diffusion.stream import Streamer, units
+from nano_banana.diffusion.stream import Streamer
+from nano_banana.diffusion.units import units
 from nano_banana.errors import BadInputError
 from nano_banana.request import Lora, Request
 

@@ -14,7 +14,8 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 from standins import RESIDENT, STREAMED, Plan
 
 from nano_banana.diffusion.buffers import Layout
-from nano_banana.diffusion.stream import UNIT_TYPES, Streamer, halves, units
+from nano_banana.diffusion.stream import Streamer, halves
+from nano_banana.diffusion.units import UNIT_TYPES, units
 
 pytestmark = pytest.mark.usefixtures("gradless")
 Forward = Callable[..., torch.Tensor]

@@ -22,6 +22,7 @@ from nano_banana.backends import NATIVE
 from nano_banana.diffusion import decode, stream
 from nano_banana.diffusion.buffers import Layout
 from nano_banana.diffusion.plan import Network, Profile
+from nano_banana.diffusion.units import units as streaming_units
 
 # Assumption: what a process pays for CUDA before its first tensor, with lazy module loading (CUDA 11.7 and later).
 # People report 300 to 700 MiB by GPU and version; `measure.context()` finds the real figure where there is a GPU.
@@ -146,7 +147,7 @@ def profile(
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     kind = torch.device(device).type
-    units = stream.units(unet)
+    units = streaming_units(unet)
     layouts = {name: Layout.of(module, weights, dtype) for name, module in units.items()}
     work = max((layout.work for layout in layouts.values()), default=0)
     rest = _bytes(unet.named_parameters(), dtype) - sum(_bytes(m.named_parameters(), dtype) for m in units.values())
@@ -190,7 +191,7 @@ def controlnet_of(config: dict[str, Any], dtype: torch.dtype) -> Any:
 
 def guided(found: Profile, network: Any) -> Profile:
     """The profile of pictures that a ControlNet guides beside the UNet of `found`; both have one dtype."""
-    units = stream.units(network)
+    units = streaming_units(network)
     sizes = {name: Layout.of(module).size for name, module in units.items()}
     inside = {id(parameter) for module in units.values() for parameter in module.parameters()}
     rest = sum(_size(parameter) for parameter in network.parameters() if id(parameter) not in inside)
@@ -287,7 +288,7 @@ def _decode(vae: Any, width: int, height: int, tile: int) -> None:
 
 def _split(network: Any) -> None:
     # What a streamer does with split guidance; the copy on meta is thrown away, so nothing is put back.
-    for module in stream.units(network).values():
+    for module in streaming_units(network).values():
         module.forward = functools.partial(_halved, module.forward)
 
 
