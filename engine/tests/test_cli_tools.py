@@ -97,6 +97,17 @@ def test_pack_says_what_it_saved(
     assert calls == [("model", new, "bfloat16", "float32"), ("model", new, "float16", "float16")]
 
 
+def test_bench_on_a_system_without_the_module_resource(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Windows is one; None is how Python marks a module that cannot be imported.
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert cli.main(["bench", "--prompt", "pump", "--size", "64x64", "--pictures", "1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["peak_host_bytes"] is None
+    assert found["first_picture_s"] > 0
+
+
 def test_bench_measures_or_predicts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     calls: list[Any] = []
 

@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import importlib.util
 import json
-import resource
 import statistics
 import sys
 import time
@@ -31,7 +30,7 @@ def run(backend_name: str, settings: Settings, request: Request, pictures: int =
 
     `first_picture_s` includes loading. `steps_per_s` is the median of the gaps between steps, None for a backend that
     has no steps. `peak_video_bytes` is NVML's figure for this process (None without CUDA), `peak_host_bytes` its
-    resident set's highest. Each picture has a seed of its own. Raises EngineError.
+    resident set's highest (None on Windows). Each picture has a seed of its own. Raises EngineError.
     """
     if not 1 <= pictures <= MOST_PICTURES:
         raise BadInputError(
@@ -193,5 +192,9 @@ def _video_peak(backend_name: str) -> Any:
     return measure.VideoPeak() if torch.cuda.is_available() else contextlib.nullcontext()
 
 
-def _resident_peak() -> int:
+def _resident_peak() -> int | None:
+    try:
+        import resource
+    except ImportError:  # Windows has no such module; the rest of the measurement is as good there.
+        return None
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,20 @@ def test_every_plan_holds_what_was_predicted_beside_a_controlnet(
 def test_decoding_holds_what_was_predicted(parts: tuple[Any, Any], profile: Profile, tile: int) -> None:
     _, measured = measure.host_peak(lambda: _decode(parts[1], SIDE, tile))
     assert abs(profile.decoding(SIDE, SIDE, tile) - measured.peak) <= 0.1 * measured.peak
+
+
+def test_garbage_of_an_earlier_measurement_does_not_lower_the_peak() -> None:
+    def cycle() -> None:
+        link: list[Any] = [torch.ones(1 << 20)]
+        link.append(link)
+
+    gc.disable()
+    try:
+        measure.host_peak(cycle)
+        _, measured = measure.host_peak(lambda: (gc.collect(), torch.ones(1 << 20))[1])
+    finally:
+        gc.enable()
+    assert measured == measure.HostPeak(4 << 20, 4 << 20)
 
 
 def test_sliced_attention_holds_what_was_predicted(parts: tuple[Any, Any], profile: Profile) -> None:

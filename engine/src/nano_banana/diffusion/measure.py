@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 from collections.abc import Callable
@@ -34,6 +35,8 @@ def host_peak(work: Callable[[], Result]) -> tuple[Result, HostPeak]:
     included: the running sum is what was held, to the byte, free of what Python, the libraries' code or an earlier peak
     weigh in the process's resident set. Memory allocated before does not count, nor does its release.
     """
+    # The allocator remembers what an earlier measurement saw: released in this one, such garbage would lower the peak.
+    gc.collect()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
         result = work()
     events = [event for event in profiler.profiler.kineto_results.events() if event.name() == _ALLOCATION]
