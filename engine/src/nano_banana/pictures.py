@@ -101,8 +101,7 @@ def _decode(data: bytes, name: str, least_side: int, most_pixels: int) -> Image.
         raise _bad(name, f"at most {most_pixels} pixels", "far more", "Reduce the picture.") from error
     except UnidentifiedImageError as error:
         raise _bad(name, "PNG, JPEG or WebP", "a header that says so over something else", _FIX) from error
-    except Exception as error:
-        # Any kind: a decoder that trips over a made file raises whatever that bytes led it to, and none of it is ours.
+    except Exception as error:  # a decoder that trips over a made file raises whatever its bytes led it to
         raise _bad(name, "a whole picture", f"a broken one ({error})", "Save the picture again.") from error
     return image
 
@@ -120,8 +119,7 @@ def _check_header(image: Image.Image, name: str, least_side: int, most_pixels: i
 def _upright(image: Image.Image, notes: list[str]) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image) or image
-    except Exception:
-        # Any kind, as above: a picture with broken notes about itself is still a picture.
+    except Exception:  # of any kind, as above: a picture with broken notes about itself is still a picture
         notes.append("Its EXIF data is broken; the picture is taken as it lies.")
         return image
 

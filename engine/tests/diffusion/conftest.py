@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,6 +14,11 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
 
 pytest.importorskip("torch")
+
+if TYPE_CHECKING:
+    from standins import Planner
+
+    from nano_banana.backends.diffusers import DiffusersBackend
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -38,3 +44,20 @@ def gradless() -> Iterator[None]:
 
     with torch.no_grad():
         yield
+
+
+@pytest.fixture
+def planner(monkeypatch: pytest.MonkeyPatch) -> Planner:
+    """In place of plans.py and memory.py."""
+    from standins import Planner
+
+    return Planner(monkeypatch)
+
+
+@pytest.fixture
+def backend(tiny: Path, planner: Planner) -> DiffusersBackend:
+    """On the tiny pipeline, nothing loaded yet."""
+    from nano_banana.backends import Settings
+    from nano_banana.backends.diffusers import DiffusersBackend
+
+    return DiffusersBackend(Settings(model=str(tiny), device="cpu"))

@@ -1,71 +1,42 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The backend on the tiny pipeline: same seed same bytes, batches, cancellation, and memory that ends in the middle."""
+"""The backend on the tiny pipeline: same seed same bytes, batches, cancellation, adapters and guides."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from diffusers import ControlNetModel, StableDiffusionXLPipeline
 from PIL import Image
-from standins import RESIDENT, SMALLEST, STREAMED, Estimate, Plan, Planner
+from standins import (
+    REQUEST,
+    RESIDENT,
+    SMALLEST,
+    STREAMED,
+    Decoder,
+    Plan,
+    Planner,
+    difference,
+    fail_at,
+    forget,
+    unet_of,
+)
 
 from nano_banana import backends, cli
 from nano_banana.backends import Settings
 from nano_banana.backends.diffusers import DiffusersBackend
 from nano_banana.diffusion import control, lora, upscale
 from nano_banana.diffusion.buffers import Layout
-from nano_banana.diffusion.device import out_of_memory, pick_device
+from nano_banana.diffusion.device import pick_device
 from nano_banana.diffusion.units import units
 from nano_banana.errors import BadInputError, CancelledError, MachineError, NoRoomError
-from nano_banana.request import Control, Lora, Request
+from nano_banana.request import Control, Lora
 from nano_banana.watch import Watch
-
-REQUEST = Request("hair dryer, knolling", 64, 64, seed=5, steps=2, guidance=5.0, style=False, sharpen=1.0)
-
-
-@pytest.fixture
-def planner(monkeypatch: pytest.MonkeyPatch) -> Planner:
-    return Planner(monkeypatch)
-
-
-@pytest.fixture
-def backend(tiny: Path, planner: Planner) -> DiffusersBackend:
-    return DiffusersBackend(Settings(model=str(tiny), device="cpu"))
-
-
-def unet_of(backend: DiffusersBackend) -> Any:
-    backend.load()
-    assert backend._session is not None
-    return backend._session.model.unet
-
-
-def forget(backend: DiffusersBackend) -> None:
-    """Let the next picture choose its plan anew."""
-    assert backend._attempts is not None
-    backend._attempts.chosen.clear()
-
-
-def fail_at(backend: DiffusersBackend, call: int, error: BaseException, batch: int = 0) -> Callable[[], None]:
-    """Raise inside a unit's forward at its `call`-th run (with at least `batch` rows); returns the undoing."""
-    module = unet_of(backend).mid_block.resnets[1].conv1
-    calls: list[int] = []
-
-    def hook(_: Any, given: tuple[torch.Tensor]) -> None:
-        if given[0].shape[0] >= batch:
-            calls.append(1)
-            if len(calls) == call:
-                raise error
-
-    return module.register_forward_pre_hook(hook).remove  # type: ignore[no-any-return]
 
 
 def test_it_is_found_by_name_and_loads_at_the_first_picture(tiny: Path, planner: Planner) -> None:
@@ -116,10 +87,6 @@ def test_the_smallest_plan_draws_nearly_the_same(backend: DiffusersBackend, plan
     forget(backend)
     planner.first = RESIDENT
     assert backend.generate(REQUEST).tobytes() == expected.tobytes()
-
-
-def difference(one: Image.Image, other: Image.Image) -> int:
-    return int(np.abs(np.asarray(one, dtype=int) - np.asarray(other, dtype=int)).max())
 
 
 def test_a_batch_equals_single_pictures_and_keeps_the_order(backend: DiffusersBackend) -> None:
@@ -202,196 +169,6 @@ def test_a_defect_in_the_middle_leaves_the_model_usable(
         backend.generate(REQUEST)
     undo()
     assert backend.generate(REQUEST).tobytes() == expected
-
-
-ENDS = [
-    torch.cuda.OutOfMemoryError("CUDA out of memory"),
-    MemoryError(),
-    RuntimeError("can't allocate memory: 5 bytes"),
-]
-
-
-@pytest.mark.parametrize("end", ENDS, ids=lambda end: type(end).__name__)
-def test_memory_that_ends_at_a_step_leads_to_the_tighter_plan(backend: DiffusersBackend, end: BaseException) -> None:
-    expected = backend.generate(REQUEST).tobytes()
-    undo = fail_at(backend, 2, end)
-    image = backend.generate(REQUEST)
-    undo()
-    assert image.tobytes() == expected
-    state = backend.state()
-    assert (state["plan"], state["out_of_memory"]) == ("streamed", 1)
-    # The next picture of that size starts with the plan that held.
-    backend.generate(REQUEST)
-    assert backend.state()["out_of_memory"] == 1
-
-
-def test_smaller_tiles_are_not_tried_where_the_unet_ran_out(backend: DiffusersBackend, planner: Planner) -> None:
-    planner.ladder["resident"] = replace(RESIDENT, name="tiled", vae_tile=64)
-    planner.ladder["tiled"] = STREAMED
-    undo = fail_at(backend, 1, torch.cuda.OutOfMemoryError("injected"))
-    backend.generate(REQUEST)
-    undo()
-    assert (backend.state()["plan"], backend.state()["out_of_memory"]) == ("streamed", 1)
-
-
-TILED = replace(RESIDENT, name="tiled", vae_tile=64)
-
-
-class Decoder:
-    """Lets the decoder's runs numbered in `fails` (from 1) end in `error`, and counts the UNet's steps."""
-
-    def __init__(self, backend: DiffusersBackend, *fails: int, error: BaseException | None = None) -> None:
-        self.runs = self.steps = 0
-        self.fails = fails
-        self.error = error or torch.cuda.OutOfMemoryError("injected")
-        unet = unet_of(backend)
-        assert backend._session is not None
-        convolution = backend._session.model.vae.decoder.conv_out
-        self._hooks = [convolution.register_forward_pre_hook(self._run), unet.register_forward_pre_hook(self._step)]
-
-    def _run(self, *_: Any) -> None:
-        self.runs += 1
-        if self.runs in self.fails:
-            raise self.error
-
-    def _step(self, *_: Any) -> None:
-        self.steps += 1
-
-    def remove(self) -> None:
-        """Decode as before."""
-        for hook in self._hooks:
-            hook.remove()
-
-
-def test_what_was_denoised_is_decoded_again_in_smaller_tiles(backend: DiffusersBackend, planner: Planner) -> None:
-    wish = replace(REQUEST, width=128, height=128)
-    planner.first = TILED
-    expected = backend.generate(wish).tobytes()
-    forget(backend)
-    planner.first = RESIDENT
-    assert backend.generate(wish).tobytes() != expected
-    planner.ladder["resident"] = TILED
-    decoder = Decoder(backend, 1)
-    image = backend.generate(wish)
-    assert (decoder.steps, image.tobytes()) == (wish.steps, expected)
-    assert (backend.state()["plan"], backend.state()["out_of_memory"]) == ("tiled", 1)
-    # Nothing is kept for later: the same wish is drawn from its noise.
-    assert backend.generate(wish).tobytes() == expected
-    assert decoder.steps == 2 * wish.steps
-    decoder.remove()
-
-
-def test_a_batch_that_ran_out_in_decoding_is_not_halved(backend: DiffusersBackend, planner: Planner) -> None:
-    planner.ladder["resident"] = TILED
-    wishes = [replace(REQUEST, seed=seed) for seed in range(3)]
-    decoder = Decoder(backend, 2)
-    images = backend.generate_many(wishes)
-    decoder.remove()
-    assert (decoder.steps, decoder.runs) == (REQUEST.steps, 2 + 3)
-    for wish, image in zip(wishes, images, strict=True):
-        assert difference(image, backend.generate(wish)) <= 2
-
-
-def test_a_plan_that_cuts_the_unet_otherwise_denoises_again(backend: DiffusersBackend, planner: Planner) -> None:
-    planner.ladder["resident"] = SMALLEST
-    decoder = Decoder(backend, 1)
-    backend.generate(REQUEST)
-    decoder.remove()
-    assert decoder.steps == 2 * REQUEST.steps
-
-
-def test_memory_that_ends_in_placing_weights_is_not_taken_for_decoding(
-    backend: DiffusersBackend, planner: Planner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    planner.ladder |= {"resident": TILED, "tiled": STREAMED}
-    backend.generate(REQUEST)
-    session = backend._session
-    assert session is not None
-    use, used = session.use, []
-
-    def full_once(plan: Any) -> None:
-        used.append(plan.name)
-        if len(used) == 1:
-            raise torch.cuda.OutOfMemoryError("injected")
-        use(plan)
-
-    monkeypatch.setattr(session, "use", full_once)
-    backend.generate(REQUEST)
-    assert used == ["resident", "streamed"]
-
-
-@pytest.mark.parametrize("error", [None, ZeroDivisionError("injected")], ids=["memory", "defect"])
-def test_nothing_is_kept_after_an_error(
-    backend: DiffusersBackend, planner: Planner, error: BaseException | None
-) -> None:
-    planner.ladder.clear()
-    # Halves of the UNet's work would not help: that plan is passed over, and no other is left.
-    planner.ladder["resident"] = replace(RESIDENT, name="split", split_guidance=True)
-    decoder = Decoder(backend, 1, error=error)
-    with pytest.raises(NoRoomError if error is None else ZeroDivisionError):
-        backend.generate(REQUEST)
-    backend.generate(REQUEST)
-    decoder.remove()
-    assert (decoder.runs, decoder.steps) == (2, 2 * REQUEST.steps)
-
-
-def test_a_session_decodes_again_only_the_same_requests(backend: DiffusersBackend, planner: Planner) -> None:
-    decoder = Decoder(backend, 1, 3, 5)
-    session = backend._session
-    assert session is not None
-    session.use(RESIDENT)  # type: ignore[arg-type]
-    others: list[tuple[Request, Watch, int]] = [
-        (REQUEST, Watch(), 0),
-        (replace(REQUEST, seed=6), Watch(), REQUEST.steps),
-        (REQUEST, Watch(stop=lambda: True), 0),
-    ]
-    for request, watch, steps in others:
-        with pytest.raises(torch.cuda.OutOfMemoryError):
-            session.draw([REQUEST])
-        before = decoder.steps
-        with contextlib.suppress(CancelledError):
-            session.draw([request], watch)
-        assert decoder.steps == before + steps
-    # The cancelled run dropped it.
-    before = decoder.steps
-    session.draw([REQUEST])
-    assert decoder.steps == before + REQUEST.steps
-    decoder.remove()
-
-
-def test_when_no_plan_is_left_it_says_what_would_fit(backend: DiffusersBackend, planner: Planner) -> None:
-    expected = backend.generate(replace(REQUEST, width=128, height=128)).tobytes()
-
-    def hook(*_: Any) -> None:
-        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-
-    handle = unet_of(backend).mid_block.resnets[1].conv1.register_forward_pre_hook(hook)
-    with pytest.raises(NoRoomError, match=r"smallest.*CUDA out of memory.*--size 64x64"):
-        backend.generate(replace(REQUEST, width=128, height=128))
-    handle.remove()
-    assert backend.state()["out_of_memory"] == 3
-    forget(backend)
-    assert backend.generate(replace(REQUEST, width=128, height=128)).tobytes() == expected
-
-
-def test_a_batch_that_does_not_fit_is_halved_before_the_plan_is_tightened(backend: DiffusersBackend) -> None:
-    undo = fail_at(backend, 1, torch.cuda.OutOfMemoryError("injected"), batch=8)
-    images = backend.generate_many([replace(REQUEST, seed=seed) for seed in range(4)])
-    undo()
-    assert len({image.tobytes() for image in images}) == 4
-    assert (backend.state()["plan"], backend.state()["out_of_memory"]) == ("resident", 1)
-
-
-def test_the_budget_bounds_a_batch(tiny: Path, planner: Planner) -> None:
-    planner.first = replace(RESIDENT, estimate=Estimate(weights=100, activations=10, peak=110))
-    budget = 125
-    backend = DiffusersBackend(Settings(model=str(tiny), device="cpu", vram_budget=budget, plan="resident"))
-    sizes: list[int] = []
-    hook = unet_of(backend).conv_in.register_forward_pre_hook(lambda _, given: sizes.append(given[0].shape[0]))
-    backend.generate_many([replace(REQUEST, seed=seed, steps=1) for seed in range(3)])
-    hook.remove()
-    assert sizes == [4, 2]
-    assert planner.asked == [(planner.profile, budget, 64, 64, {"guidance": True, "name": "resident"})]
 
 
 def test_what_the_model_did_not_read_is_in_its_state(backend: DiffusersBackend) -> None:
@@ -577,16 +354,3 @@ def test_threads_take_turns(backend: DiffusersBackend) -> None:
     for thread in threads:
         thread.join(120)
     assert [found[seed] for seed in range(3)] == expected
-
-
-@pytest.mark.parametrize(
-    ("error", "ended"),
-    [
-        (MemoryError(), True),
-        (RuntimeError("CUDA error: out of memory"), True),
-        (RuntimeError("shape"), False),
-        (OSError(), False),
-    ],
-)
-def test_the_end_of_memory_is_told_from_other_errors(error: BaseException, ended: bool) -> None:
-    assert out_of_memory(error) is ended

@@ -122,6 +122,15 @@ def test_pth_is_read_without_running_it(tmp_path: Path, compact: Path) -> None:
     assert not (tmp_path / "harm").exists()
 
 
+def test_memory_that_ends_in_reading_is_not_a_broken_file(compact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(upscale.ModelLoader, "load_from_file", full)
+    with pytest.raises(MemoryError):
+        Upscaler(compact)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [

@@ -7,6 +7,7 @@ import gc
 import math
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from diffusers import StableDiffusionXLPipeline
 
-from nano_banana.diffusion.sources import first_line
+from nano_banana.diffusion.sources import reading
 from nano_banana.errors import MachineError
 
 PROMPTS = ("hair dryer, knolling, labeled with part names: motor, housing, 4 screws, cable", "blurry, scattered")
@@ -102,21 +103,17 @@ def _draw(folder: Path, from_end: int) -> list[torch.Tensor]:
 def _load(folder: Path) -> Any:
     kind: Any = StableDiffusionXLPipeline
     plain = all(any(".fp16" not in f.name for f in (folder / n).glob("*.safetensors")) for n in ("unet", "vae"))
-    try:
-        with warnings.catch_warnings():
-            # Newer versions have another name for torch_dtype, which older ones do not know.
-            warnings.simplefilter("ignore", FutureWarning)
-            pipeline = kind.from_pretrained(
-                str(folder),
-                torch_dtype=torch.float32,
-                use_safetensors=True,
-                local_files_only=True,
-                variant=None if plain else "fp16",
-                add_watermarker=False,
-            )
-    # A folder that does not load can fail in any of three libraries.
-    except Exception as error:
-        raise _failed(f"a folder that loads ({folder.name})", first_line(error)) from error
+    with reading(partial(_failed, f"a folder that loads ({folder.name})")), warnings.catch_warnings():
+        # Newer versions have another name for torch_dtype, which older ones do not know.
+        warnings.simplefilter("ignore", FutureWarning)
+        pipeline = kind.from_pretrained(
+            str(folder),
+            torch_dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            variant=None if plain else "fp16",
+            add_watermarker=False,
+        )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 

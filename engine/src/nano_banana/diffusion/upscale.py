@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageChops
 from spandrel import ImageModelDescriptor, ModelLoader, ModelTiling, UnsupportedModelError
 
-from nano_banana.diffusion.sources import first_line, mib
+from nano_banana.diffusion.sources import mib, reading
 from nano_banana.errors import BadInputError
 from nano_banana.watch import UNWATCHED, Watch
 
@@ -128,13 +128,11 @@ def _load(path: Path) -> Any:
     size = path.stat().st_size
     if size > MOST_BYTES:
         raise BadInputError(f"{_OPTION} {path}", expected=f"at most {mib(MOST_BYTES)}", found=mib(size), fix=_FIX)
-    try:
-        network = ModelLoader("cpu").load_from_file(path)
-    except UnsupportedModelError as error:
-        raise _unfit(path, "weights of no network that spandrel knows") from error
-    # A broken file fails in the reader, an altered one in whichever layer does not fit: no common class.
-    except Exception as error:
-        raise _unfit(path, f"not a whole model: {first_line(error)}") from error
+    with reading(lambda found: _unfit(path, f"not a whole model: {found}")):
+        try:
+            network = ModelLoader("cpu").load_from_file(path)
+        except UnsupportedModelError as error:
+            raise _unfit(path, "weights of no network that spandrel knows") from error
     _check(path, network)
     network.eval().float()
     network.model.requires_grad_(False)

@@ -75,8 +75,7 @@ class Gate:
             await record.refuse(refusal).response(record.identity)(scope, receive, answer)
         except _LeftError:
             record.status, record.reason, record.outcome = 499, "cancelled", "cancelled"
-        except Exception as error:
-            # Whatever it is, the client gets an answer in the one shape and no traceback.
+        except Exception as error:  # whatever it is, the client gets an answer in the one shape and no traceback
             logs.event("request broke", level=40, error=error, id=record.identity)
             if not record.status:
                 unforeseen = record.refuse(problem.broken(record.identity))
